@@ -1,0 +1,8 @@
+"""Recurrent classifiers in scikit-learn's manner that come with a generalization bound."""
+
+from sklearn_rnnbound.bounds import BOUNDS, Bound, Term
+from sklearn_rnnbound.classifier import RNNBoundClassifier
+from sklearn_rnnbound.report import BoundReport
+
+__all__ = ["BOUNDS", "Bound", "BoundReport", "RNNBoundClassifier", "Term"]
+__version__ = "0.1.0"

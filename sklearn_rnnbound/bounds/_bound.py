@@ -1,0 +1,126 @@
+"""A bound, its terms, and what was fixed before the data were seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Bound", "NotApplicable", "Setting", "Term"]
+
+#: The l1 radius of a row or its sign budgets (beta+, beta-).
+Norm = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One addend of a bound.
+
+    Parameters
+    ----------
+    name : str
+        What it stands for: ``"empirical_risk"``, ``"linear"``, ``"difference"``, ``"noise"``,
+        ``"confidence"``, ...
+    value : float
+        Its value, in units of probability of error.
+    rate : str
+        How it changes with the sample size n, such as ``"n^-1/2"``.
+    """
+
+    name: str
+    value: float
+    rate: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An upper bound on the probability of error, with everything it rests on.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`sklearn_rnnbound.BOUNDS`.
+    value : float
+        The bound; it is never clipped, and inf where it says nothing.
+    kind : {"certified", "plug_in", "order_only"}
+        Whether it holds with probability 1 - delta under its assumptions, rests on an estimate
+        in place of a population quantity, or has constants that are not explicit.
+    terms : tuple of Term
+        Addends; they sum to `value`.
+    margin : float
+        The margin alpha.
+    delta : float
+        Probability with which the bound may fail, everything included.
+    assumptions : tuple of str
+        What was assumed, fixed, estimated and paid for.
+    vacuous : bool
+        Whether the bound is at least 1 and so excludes nothing.
+    reason : str
+        Why it is vacuous, or an empty string.
+    """
+
+    name: str
+    value: float
+    kind: str
+    terms: tuple[Term, ...]
+    margin: float
+    delta: float
+    assumptions: tuple[str, ...]
+    vacuous: bool
+    reason: str
+
+    @property
+    def empirical_risk(self) -> float:
+        """Value of the term of this name."""
+        return self.term("empirical_risk")
+
+    def term(self, name: str) -> float:
+        """Value of a term; KeyError when the bound has none of this name."""
+        return {term.name: term.value for term in self.terms}[name]
+
+    def __float__(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was fixed before the data were seen.
+
+    Parameters
+    ----------
+    beta_u, beta_w, beta_v : float, pair of floats or None
+        Radii of the rows of U, W and V; None: not constrained.
+    fisher_rao_max : float or None
+        Radius of the Fisher-Rao norm on the training data.
+    input_bound : float or None
+        B with ||x||_inf <= B almost surely.
+    min_eigenvalue_known : bool
+        Whether the smallest eigenvalue of the second moment was known beforehand.
+    activation : {"relu", "tanh"}
+        Activation of the hidden units.
+    noise : {"gaussian", "uniform", "laplace"}
+        Law of the input noise.
+    noise_std : float
+        Its standard deviation sigma.
+    margin : float or "auto"
+        alpha, or "auto": the best of the grid of :mod:`sklearn_rnnbound.bounds.union`.
+    delta : float
+        Probability with which a bound may fail.
+    notes : tuple of str
+        Further assumptions to be listed.
+    """
+
+    beta_u: Norm | None = None
+    beta_w: Norm | None = None
+    beta_v: Norm | None = None
+    fisher_rao_max: float | None = None
+    input_bound: float | None = None
+    min_eigenvalue_known: bool = False
+    activation: str = "relu"
+    noise: str = "gaussian"
+    noise_std: float = 0.0
+    margin: float | str = "auto"
+    delta: float = 0.05
+    notes: tuple[str, ...] = ()
+
+
+class NotApplicable(ValueError):
+    """A bound does not cover the network, or lacks data that it needs."""

@@ -1,0 +1,376 @@
+"""The bounds of Tu, He & Tao, Understanding Generalization in Recurrent Neural Networks (2020).
+
+Notation as in the paper: n samples of L steps with d features, k classes; beta_u, beta_w, beta_v
+bound the row l1 norms of U, W, V; r bounds the Fisher-Rao norm; alpha is the margin.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sklearn_rnnbound.bounds._bound import Bound, NotApplicable, Setting, Term
+from sklearn_rnnbound.bounds.union import best_margin, fixed_or_cell
+
+if TYPE_CHECKING:
+    from sklearn_rnnbound.statistics import InputSums, SampleStatistics
+
+__all__ = [
+    "expected_max_noise",
+    "indicator_risk",
+    "ramp_risk",
+    "remark6_radius",
+    "rms_max_noise",
+    "theorem1",
+    "theorem2",
+    "theorem3",
+]
+
+_NEVER_BELOW_ONE = (
+    "Theorems 2 and 3 are at least 1 for every sample and every network: what a large margin "
+    "leaves of the empirical term, the difference part adds at least four times over. What they "
+    "tell is growth: in sigma, lambda_min, the norms and L."
+)
+
+
+def indicator_risk(margins: np.ndarray, alpha: float) -> float:
+    """(1/n) sum_i 1[M_i <= alpha]."""
+    return float(np.mean(margins <= alpha))
+
+
+def ramp_risk(margins: np.ndarray, alpha: float) -> float:
+    """(1/n) sum_i Phi_alpha(M_i); the ramp is 1 up to 0, 0 from alpha on, and linear between."""
+    # clip first: a margin divided by a tiny alpha may overflow.
+    clipped = np.clip(np.asarray(margins, dtype=np.float64), 0.0, alpha)
+    return float(np.mean(1.0 - clipped / alpha))
+
+
+def _log(x: float) -> float:
+    return math.log(x) if x > 0 else -math.inf
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < math.log(np.finfo(np.float64).max) else math.inf
+
+
+def _log_power_sum(beta_w: float, weights: np.ndarray) -> float:
+    """ln sum_{s=0}^{L-1} weights_s beta_w^s, finite where the sum itself overflows."""
+    if math.isinf(beta_w) and len(weights) > 1:
+        return math.inf
+    steps = np.arange(len(weights))
+    logs = np.log(weights)
+    # 0^0 = 1: only s = 0 is left of a recurrence of norm zero.
+    logs[1:] += steps[1:] * _log(beta_w)
+    return float(logs.max() + np.log(np.exp(logs - logs.max()).sum()))
+
+
+def _product(log_sum: float, *factors: float) -> float:
+    """exp(log_sum) times the factors, inf only where the product itself overflows."""
+    return _exp(log_sum + sum(_log(factor) for factor in factors)) if all(factors) else 0.0
+
+
+def theorem1(
+    *,
+    n: int,
+    n_steps: int,
+    frobenius: float,
+    abs_sum: float,
+    r: float,
+    min_eigenvalue: float,
+    beta_u: float,
+    beta_w: float,
+    beta_v: float,
+) -> tuple[float, float]:
+    """Bound on the Rademacher complexity of the scores (paper, Theorem 1).
+
+    Parameters
+    ----------
+    n, n_steps : int
+        Number of samples and of steps L.
+    frobenius : float
+        ||X||_F.
+    abs_sum : float
+        ||X^T||_1 = max_{t,j} sum_i |x_itj|.
+    r : float
+        Radius of the Fisher-Rao norm.
+    min_eigenvalue : float
+        Smallest eigenvalue of E[x x^T], x flattened to L d entries.
+    beta_u, beta_w, beta_v : float
+        Row radii of U, W and V.
+
+    Returns
+    -------
+    linear : float
+        ``r ||X||_F / (2 n) * min_eigenvalue^(-1/2)`` (Lemma 3); inf when the eigenvalue is 0.
+    difference : float
+        ``(1/n) beta_v beta_u ||X^T||_1 * sum_{s=0}^{L-1} (s+1) beta_w^s`` (Lemma 6).
+
+    Examples
+    --------
+    >>> theorem1(n=4, n_steps=2, frobenius=2.0, abs_sum=3.0, r=1.0, min_eigenvalue=0.25,
+    ...          beta_u=1.0, beta_w=0.5, beta_v=2.0)
+    (0.5, 3.0)
+    """
+    if r == 0 or frobenius == 0:
+        linear = 0.0
+    elif min_eigenvalue == 0:
+        linear = math.inf
+    else:
+        linear = r * frobenius / (2 * n) / math.sqrt(min_eigenvalue)
+    log_lambda = _log_power_sum(beta_w, np.arange(1.0, n_steps + 1))
+    difference = _product(log_lambda, beta_v, beta_u, abs_sum, 1 / n)
+    return linear, difference
+
+
+def remark6_radius(
+    *, n_steps: int, beta_u: float, beta_w: float, beta_v: float, max_input: float
+) -> float:
+    """Radius r of the Fisher-Rao norm that the other norms imply (paper, Remark 6).
+
+    Parameters
+    ----------
+    n_steps : int
+        Number of steps L.
+    beta_u, beta_w, beta_v : float
+        Row radii of U, W and V.
+    max_input : float
+        B with ||x_t||_inf <= B almost surely; under noise B plus the root of
+        E ||eps_t||_inf^2 (Minkowski), since noisy inputs have no almost-sure bound.
+
+    Returns
+    -------
+    r : float
+        ``beta_v beta_u B * sum_{s=0}^{L-1} (s+2) beta_w^s``.
+
+    Examples
+    --------
+    >>> remark6_radius(n_steps=3, beta_u=1.0, beta_w=1.0, beta_v=1.0, max_input=1.0)
+    9.0
+    """
+    log_sum = _log_power_sum(beta_w, np.arange(2.0, n_steps + 2))
+    return _product(log_sum, beta_v, beta_u, max_input)
+
+
+def expected_max_noise(noise: str, std: float, n_features: int) -> float:
+    """E ||eps_t||_inf over d features (paper, Remark 4): exact, or an upper bound for Gaussians.
+
+    Parameters
+    ----------
+    noise : {"gaussian", "uniform", "laplace"}
+        Law of an entry.
+    std : float
+        Its standard deviation.
+    n_features : int
+        d.
+
+    Returns
+    -------
+    expectation : float
+        ``std sqrt(2 ln 2d)`` for Gaussian noise, as in Theorem 3; ``a d/(d+1)`` for uniform noise
+        on [-a, a]; ``b (1 + 1/2 + ... + 1/d)`` for Laplace noise of scale b.
+    """
+    if noise == "gaussian":
+        return std * math.sqrt(2 * math.log(2 * n_features))
+    if noise == "uniform":
+        return math.sqrt(3.0) * std * n_features / (n_features + 1)
+    return std / math.sqrt(2.0) * math.fsum(1 / j for j in range(1, n_features + 1))
+
+
+def rms_max_noise(noise: str, std: float, n_features: int) -> float:
+    """Root of E ||eps_t||_inf^2 over d features: exact, or an upper bound for Gaussians.
+
+    Parameters
+    ----------
+    noise : {"gaussian", "uniform", "laplace"}
+        Law of an entry.
+    std : float
+        Its standard deviation.
+    n_features : int
+        d.
+
+    Returns
+    -------
+    root : float
+        ``std sqrt(2 (1 + ln d))`` for Gaussian noise; ``a sqrt(d/(d+2))`` for uniform noise on
+        [-a, a]; ``b sqrt(H_d^2 + H_d^(2))`` for Laplace noise of scale b, with the sums of the
+        first d reciprocals and of their squares.
+    """
+    if noise == "gaussian":
+        return std * math.sqrt(2 * (1 + math.log(n_features)))
+    if noise == "uniform":
+        return math.sqrt(3.0) * std * math.sqrt(n_features / (n_features + 2))
+    mean = math.fsum(1 / j for j in range(1, n_features + 1))
+    variance = math.fsum(1 / j**2 for j in range(1, n_features + 1))
+    return std / math.sqrt(2.0) * math.sqrt(mean**2 + variance)
+
+
+def theorem2(sample: SampleStatistics, setting: Setting) -> Bound:
+    """Generalization bound of a network trained without noise (paper, Theorem 2).
+
+    With probability 1 - delta, ``P[M <= 0]`` is at most ``(1/n) sum 1[M_i <= alpha]``
+    plus ``(4k/alpha)`` times the linear and the difference part of Theorem 1, plus
+    ``3 sqrt(ln(2/delta) / (2n))``.
+
+    Parameters
+    ----------
+    sample : SampleStatistics
+        What the data and the weights contribute.
+    setting : Setting
+        What was fixed beforehand.
+
+    Returns
+    -------
+    bound : Bound
+        Terms ``empirical_risk``, ``linear``, ``difference`` and ``confidence``.
+
+    Raises
+    ------
+    NotApplicable
+        For an activation other than relu.
+    """
+    return _bound("theorem2", sample, setting, with_noise=False)
+
+
+def theorem3(sample: SampleStatistics, setting: Setting) -> Bound:
+    """Generalization bound of a network trained with input noise (paper, Theorem 3, Remark 4).
+
+    With probability 1 - delta, ``P[M <= 0]`` is at most ``(1/n) sum Phi_alpha(M(x_i + eps_i))``
+    plus ``(2/alpha) sum_t beta_v beta_u beta_w^(L-t) E||eps_t||_inf`` plus ``(4k/alpha)`` times
+    Theorem 1 on the noisy input with ``lambda_min + sigma^2``, plus
+    ``3 sqrt(ln(2/delta) / (2n))``.
+
+    Parameters
+    ----------
+    sample : SampleStatistics
+        What the data and the weights contribute.
+    setting : Setting
+        What was fixed beforehand.
+
+    Returns
+    -------
+    bound : Bound
+        Terms ``empirical_risk``, ``linear``, ``difference``, ``noise`` and ``confidence``.
+
+    Raises
+    ------
+    NotApplicable
+        For an activation other than relu, or a network trained without noise.
+    """
+    if sample.noisy is None:
+        raise NotApplicable("theorem3 is about training with noise, and noise_std is 0")
+    return _bound("theorem3", sample, setting, with_noise=True)
+
+
+def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise: bool) -> Bound:
+    """Theorem 2, or with noise Theorem 3: they share every step but the noise itself."""
+    if setting.activation != "relu":
+        raise NotApplicable(
+            f"{name} covers activation='relu' only, and the network has {setting.activation!r}"
+        )
+    inputs: InputSums = sample.noisy if with_noise and sample.noisy else sample.clean
+    n, n_steps, k = sample.n_samples, sample.n_steps, sample.n_classes
+
+    beta_u, share_u, line_u = fixed_or_cell("beta_u", setting.beta_u, sample.beta_u)
+    beta_w, share_w, line_w = fixed_or_cell("beta_w", setting.beta_w, sample.beta_w)
+    beta_v, share_v, line_v = fixed_or_cell("beta_v", setting.beta_v, sample.beta_v)
+    betas = {"beta_u": beta_u, "beta_w": beta_w, "beta_v": beta_v}
+    r, share_r, line_r, r_certified = _fisher_rao_radius(
+        setting, inputs, sample, betas, with_noise=with_noise
+    )
+    log_delta = math.log(setting.delta) + math.log(share_u * share_w * share_v * share_r)
+    lines = [line_u, line_w, line_v, line_r]
+
+    eigenvalue = sample.min_eigenvalue
+    # Zero is a valid floor of the spectrum whether or not it was estimated.
+    eigenvalue_certified = setting.min_eigenvalue_known or eigenvalue == 0
+    origin = "known beforehand" if setting.min_eigenvalue_known else "estimated on the sample"
+    if eigenvalue == 0:
+        origin = "always valid"
+    lines.append(f"lambda_min = {eigenvalue:.4g}, {origin}")
+
+    noise = 0.0
+    if with_noise:
+        eigenvalue += setting.noise_std**2
+        log_gain = _log_power_sum(beta_w, np.ones(n_steps))
+        max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
+        noise = _product(log_gain, 2.0, beta_v, beta_u, max_noise)
+        lines.append(
+            f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
+            "one fresh draw per sample"
+        )
+    linear, difference = theorem1(
+        n=n,
+        n_steps=n_steps,
+        frobenius=inputs.frobenius,
+        abs_sum=inputs.abs_sum,
+        r=r,
+        min_eigenvalue=eigenvalue,
+        **betas,
+    )
+
+    def terms(alpha: float, share: float) -> tuple[Term, ...]:
+        risk = (ramp_risk if with_noise else indicator_risk)(inputs.margins, alpha)
+        confidence = 3 * math.sqrt((math.log(2) - log_delta - math.log(share)) / (2 * n))
+        addends = [
+            Term("empirical_risk", risk, "n^0"),
+            Term("linear", 4 * k * linear / alpha, "n^-1/2"),
+            Term("difference", 4 * k * difference / alpha, "n^0"),
+            Term("noise", noise / alpha, "n^0"),
+            Term("confidence", confidence, "n^-1/2"),
+        ]
+        return tuple(term for term in addends if with_noise or term.name != "noise")
+
+    def value(alpha: float, share: float) -> float:
+        return math.fsum(term.value for term in terms(alpha, share))
+
+    alpha, share, line_alpha = best_margin(setting.margin, value)
+    total = value(alpha, share)
+    return Bound(
+        name=name,
+        value=total,
+        kind="certified" if r_certified and eigenvalue_certified else "plug_in",
+        terms=terms(alpha, share),
+        margin=alpha,
+        delta=setting.delta,
+        assumptions=(*setting.notes, *lines, line_alpha),
+        vacuous=True,
+        reason=_reason(total, linear, eigenvalue),
+    )
+
+
+def _fisher_rao_radius(
+    setting: Setting,
+    inputs: InputSums,
+    sample: SampleStatistics,
+    betas: dict[str, float],
+    *,
+    with_noise: bool,
+) -> tuple[float, float, str, bool]:
+    """Radius r, its share of delta, the line that says so, and whether it is certified."""
+    if setting.input_bound is not None:
+        max_input, origin = setting.input_bound, f"B = {setting.input_bound:g}"
+        if with_noise:
+            max_input += rms_max_noise(setting.noise, setting.noise_std, sample.n_features)
+            origin += " and the noise"
+        r = remark6_radius(n_steps=sample.n_steps, max_input=max_input, **betas)
+        return r, 1.0, f"r = {r:.4g} from the norms, {origin} (Remark 6)", True
+    if setting.fisher_rao_max is not None:
+        r = setting.fisher_rao_max
+        # Under Theorem 2 a norm constrained on the noisy sample may be larger on the clean one.
+        if inputs.fisher_rao <= r:
+            return r, 1.0, f"r = {r:g}, enforced on the sample: an estimate of E", False
+    r, share, line = fixed_or_cell("r", None, inputs.fisher_rao)
+    return r, share, line + "; an estimate on the sample", False
+
+
+def _reason(value: float, linear: float, eigenvalue: float) -> str:
+    if math.isfinite(value):
+        return _NEVER_BELOW_ONE
+    if math.isinf(linear) and eigenvalue == 0:
+        return (
+            "Infinite: the second moment of the input has no positive lower bound (lambda_min = "
+            "0), and the linear part divides by its root. " + _NEVER_BELOW_ONE
+        )
+    return "Infinite: the norms to the power of L leave the range of numbers. " + _NEVER_BELOW_ONE

@@ -1,0 +1,1000 @@
+"""The estimator: parameters, validation, fit, predict and the bound methods."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import Tags, check_random_state, column_or_1d, compute_class_weight
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    check_memory,
+    check_X_y,
+    validate_data,
+)
+
+from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicable, Setting
+from sklearn_rnnbound.constraints import Radius, WeightConstraints, row_norm
+from sklearn_rnnbound.network import (
+    RecurrentNetwork,
+    fisher_rao_norm,
+    initial_weights,
+    torch_threads,
+)
+from sklearn_rnnbound.noise import InputNoise, input_chunks
+from sklearn_rnnbound.statistics import gradient_norm, min_eigenvalue, sample_statistics
+from sklearn_rnnbound.training import (
+    ConstrainedNet,
+    Sequences,
+    Stopping,
+    TrainingRecord,
+    as_tensor,
+    train,
+)
+
+if TYPE_CHECKING:
+    from sklearn_rnnbound.report import BoundReport
+
+__all__ = ["RNNBoundClassifier"]
+
+_OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "adam": (torch.optim.Adam, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+}
+# Below this many multiplications a step, starting torch threads costs more than they save.
+_WORK_FOR_THREADS = 2**24
+
+_RADIUS = [Interval(Real, 0, None, closed="left"), tuple, list, None]
+_POSITIVE_OR_NONE = [Interval(Real, 0, None, closed="neither"), None]
+
+
+class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
+    """Recurrent classifier that comes with a generalization bound.
+
+    The network is ``h_t = act(U x_t + W h_{t-1})`` with scores ``y = V h_L`` and without biases,
+    trained by cross-entropy. Noise on the input, constraints on the norms of U, W and V and
+    gradient clipping are the regularisers that the bounds of Tu, He & Tao (2020) speak of; after
+    `fit` the bound methods say what these bounds are worth, term by term.
+
+    Parameters
+    ----------
+    hidden_size : int, default=64
+        Number m of hidden units.
+    activation : {"relu", "tanh"}, default="relu"
+        Activation of the hidden units. The paper's bounds cover relu.
+    noise_std : float, default=0.0
+        Standard deviation sigma of the input noise in training, in the units of the input. Every
+        minibatch gets a fresh draw.
+    noise : {"gaussian", "uniform", "laplace"}, default="gaussian"
+        Law of the input noise, scaled to standard deviation `noise_std`.
+    beta_u, beta_w, beta_v : float, pair of floats or None, default=None
+        Radii of the l1 balls that hold the rows of U, W and V, enforced by projection after every
+        step. A pair (beta+, beta-) bounds the sums of the positive and of the negative parts of
+        a row instead. None: not constrained.
+    unit_types : {1, 2}, default=1
+        With 2 the first half of the hidden units has U, V >= 0, the other half U, V <= 0, both
+        W >= 0, and no weight connects the halves.
+    fisher_rao_max : float or None, default=None
+        Radius r of the linearised Fisher-Rao norm on the training data; V is rescaled at the end
+        of every epoch.
+    input_bound : float or None, default=None
+        B with ``||x||_inf <= B`` known before the data are seen; it is checked on the training
+        data. With it, r in the bounds follows from the norms (Remark 6) and need not be
+        estimated.
+    gradient_clip_norm : float or None, default=None
+        Largest norm of the whole gradient.
+    gradient_clip_value : float or None, default=None
+        Largest magnitude of one entry of the gradient.
+    weight_decay : float, default=0.0
+        Factor of the squared norm of the weights in the optimizer.
+    loss : {"cross_entropy"}, default="cross_entropy"
+        Training loss.
+    optimizer : {"adam", "sgd"}, default="adam"
+        Optimizer; "sgd" has Nesterov momentum 0.9.
+    learning_rate : float, default=0.003
+        Step size of the optimizer.
+    max_iter : int, default=200
+        Largest number of epochs.
+    batch_size : int or "auto", default="auto"
+        Size of the minibatches; "auto" is ``min(200, n)``.
+    shuffle : bool, default=True
+        Whether to shuffle the samples in every epoch.
+    tol : float, default=1e-4
+        An epoch that does not improve the loss (with `early_stopping` the validation accuracy) by
+        more counts as stalled.
+    n_iter_no_change : int, default=10
+        Training ends after more stalled epochs in a row than this.
+    early_stopping : bool, default=False
+        Whether to hold out a stratified validation part, to end when its accuracy stalls, and to
+        return the weights of the best epoch.
+    validation_fraction : float, default=0.1
+        Size of the validation part.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the previous call.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the training loss.
+    verbose : bool or int, default=False
+        Whether to print one line per epoch.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial weights, the order of the samples, the noise and the validation part.
+    step_size : int, default=1
+        A 2-D X of shape (n, L * step_size) is read as L steps of `step_size` features.
+    margin : float or "auto", default="auto"
+        Margin alpha of the bounds; a float counts as fixed beforehand, "auto" is the best of the
+        grid 2^j, paid for by a union bound.
+    delta : float, default=0.05
+        Probability with which a bound may fail, everything included.
+    min_eigenvalue : float or "estimate", default="estimate"
+        Smallest eigenvalue of the uncentred second moment of the flattened input: known
+        beforehand, or estimated in `fit`. 0.0 is always valid, costs nothing, and makes Theorem 2
+        infinite.
+    memory : str, joblib.Memory or None, default=None
+        Cache of what depends on the data alone.
+    callbacks : list or None, default=None
+        skorch callbacks; they are not saved with a fitted estimator.
+    device : str, default="auto"
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or "auto": CUDA where there is one.
+    n_threads : int or None, default=None
+        Number of torch threads during `fit` and predictions. None: one for small networks, else
+        what torch is set to.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (k,)
+        Class labels.
+    n_features_in_ : int
+        Number d of features per step for 3-D input, number of columns for 2-D input.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, when X has string names.
+    n_iter_ : int
+        Number of epochs.
+    loss_curve_ : list of float
+        Training loss after every epoch.
+    best_loss_ : float or None
+        Smallest training loss; None with `early_stopping`.
+    validation_scores_ : list of float or None
+        Validation accuracy after every epoch; None without `early_stopping`.
+    device_ : str
+        Device of the network.
+    net_ : skorch.NeuralNetClassifier
+        The fitted net.
+    U_, W_, V_ : ndarray of shapes (m, d), (m, m), (k, m)
+        Weights.
+    beta_u_, beta_w_, beta_v_ : float or pair of floats
+        Largest row norms of the weights, as sign sums where the constraint is a pair.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : Feed-forward network with the same vocabulary.
+
+    Notes
+    -----
+    Sequences of different lengths are padded with zero vectors at the front: the hidden state
+    stays zero until the first non-zero input, so no mask is needed.
+
+    The bounds speak of the unweighted risk of all training rows of positive weight. Theorems 2
+    and 3 are never below 1; what they tell is how the bound grows.
+
+    References
+    ----------
+    .. [1] Z. Tu, F. He, D. Tao. Understanding Generalization in Recurrent Neural Networks.
+       ICLR 2020.
+
+    Examples
+    --------
+    >>> from sklearn_rnnbound import RNNBoundClassifier
+    >>> from sklearn_rnnbound.datasets import load_digit_sequences
+    >>> X, y = load_digit_sequences()
+    >>> clf = RNNBoundClassifier(noise_std=0.1, beta_w=1.0, max_iter=20, random_state=0)
+    >>> clf = clf.fit(X[:1000], y[:1000])
+    >>> clf.score(X[1000:], y[1000:]) > 0.8
+    True
+    >>> clf.generalization_bound_() > 1
+    True
+    """
+
+    _parameter_constraints = {
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"relu", "tanh"})],
+        "noise_std": [Interval(Real, 0, None, closed="left")],
+        "noise": [StrOptions({"gaussian", "uniform", "laplace"})],
+        "beta_u": _RADIUS,
+        "beta_w": _RADIUS,
+        "beta_v": _RADIUS,
+        "unit_types": [Interval(Integral, 1, 2, closed="both")],
+        "fisher_rao_max": _POSITIVE_OR_NONE,
+        "input_bound": _POSITIVE_OR_NONE,
+        "gradient_clip_norm": _POSITIVE_OR_NONE,
+        "gradient_clip_value": _POSITIVE_OR_NONE,
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "loss": [StrOptions({"cross_entropy"})],
+        "optimizer": [StrOptions(set(_OPTIMIZERS))],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+        "step_size": [Interval(Integral, 1, None, closed="left")],
+        "margin": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "delta": [Interval(Real, 0, 1, closed="neither")],
+        "min_eigenvalue": [StrOptions({"estimate"}), Interval(Real, 0, None, closed="left")],
+        "memory": [str, HasMethods(["cache"]), None],
+        "callbacks": [list, None],
+        "device": [str],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(
+        self,
+        hidden_size: int = 64,
+        *,
+        activation: str = "relu",
+        noise_std: float = 0.0,
+        noise: str = "gaussian",
+        beta_u: Radius = None,
+        beta_w: Radius = None,
+        beta_v: Radius = None,
+        unit_types: int = 1,
+        fisher_rao_max: float | None = None,
+        input_bound: float | None = None,
+        gradient_clip_norm: float | None = None,
+        gradient_clip_value: float | None = None,
+        weight_decay: float = 0.0,
+        loss: str = "cross_entropy",
+        optimizer: str = "adam",
+        learning_rate: float = 0.003,
+        max_iter: int = 200,
+        batch_size: int | str = "auto",
+        shuffle: bool = True,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        class_weight: dict[Any, float] | str | None = None,
+        verbose: bool | int = False,
+        random_state: int | np.random.RandomState | None = None,
+        step_size: int = 1,
+        margin: float | str = "auto",
+        delta: float = 0.05,
+        min_eigenvalue: float | str = "estimate",
+        memory: Any = None,
+        callbacks: list[Any] | None = None,
+        device: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.noise_std = noise_std
+        self.noise = noise
+        self.beta_u = beta_u
+        self.beta_w = beta_w
+        self.beta_v = beta_v
+        self.unit_types = unit_types
+        self.fisher_rao_max = fisher_rao_max
+        self.input_bound = input_bound
+        self.gradient_clip_norm = gradient_clip_norm
+        self.gradient_clip_value = gradient_clip_value
+        self.weight_decay = weight_decay
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.class_weight = class_weight
+        self.verbose = verbose
+        self.random_state = random_state
+        self.step_size = step_size
+        self.margin = margin
+        self.delta = delta
+        self.min_eigenvalue = min_eigenvalue
+        self.memory = memory
+        self.callbacks = callbacks
+        self.device = device
+        self.n_threads = n_threads
+
+    # Fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RNNBoundClassifier:
+        """Train the network and reduce the data to what the bounds need.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences. float32 and float64 are kept, other types become float64.
+        y : array-like of shape (n,)
+            Class labels.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Non-negative weights in the training loss; rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : RNNBoundClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For invalid data or parameters, or when training diverges.
+        TypeError
+            For sparse data.
+        """
+        before = dict(vars(self))
+        try:
+            return self._fit(X, y, sample_weight)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> RNNBoundClassifier:
+        constraints = self._constraints()
+        device = _resolve_device(self.device)
+        X, y = self._validate(X, y)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+            if (weights < 0).any() or not weights.any():
+                raise ValueError("sample_weight must not be negative, nor zero everywhere")
+            if not weights.all():
+                X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
+        classes, targets = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y must hold two classes or more, but has one class: {classes[0]!r}")
+        weights = self._loss_weights(weights, y, classes, targets)
+        previous = self._previous_weights(X, classes)
+        self._check_input_bound(X)
+
+        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=5)
+        init_seed, noise_seed, shuffle_seed, evaluation_seed, split_seed = map(int, seeds)
+        data, validation = self._resident_data(X, targets, weights, device, split_seed)
+        with self._threads(len(data), X.shape[2]):
+            if previous is None:
+                generator = torch.Generator().manual_seed(init_seed)
+                previous = initial_weights(X.shape[2], self.hidden_size, len(classes), generator)
+                constraints.orient_(*previous)
+            U, W, V = (value.to(device, data.X.dtype) for value in previous)
+            constraints.project_(U, W, V)
+            optimizer, options = _OPTIMIZERS[self.optimizer]
+            net = self._make_net(
+                RecurrentNetwork(U, W, V, self.activation),
+                constraints,
+                evaluation_seed,
+                noise_generator=torch.Generator(device).manual_seed(noise_seed),
+                shuffle_generator=(
+                    torch.Generator().manual_seed(shuffle_seed) if self.shuffle else None
+                ),
+                clip_norm=self.gradient_clip_norm,
+                clip_value=self.gradient_clip_value,
+                batch_size=self._effective_batch_size(len(data)),
+                optimizer=optimizer,
+                lr=self.learning_rate,
+                optimizer__weight_decay=self.weight_decay,
+                **{f"optimizer__{key}": option for key, option in options.items()},
+                train_split=None if validation is None else lambda part: (part, validation),
+                callbacks=self.callbacks,
+            )
+            record = train(
+                net,
+                data,
+                validation,
+                Stopping(self.max_iter, self.tol, self.n_iter_no_change),
+                self._progress(net, data),
+            )
+            net.limit_fisher_rao_(data.X)
+            net.train_split = None
+            self._keep(net, constraints, classes, record)
+            self._statistics = sample_statistics(
+                net.module_,
+                data.X,
+                data.targets,
+                n_classes=len(classes),
+                min_eigenvalue=self._second_moment_floor(X),
+                norms=(self.beta_u_, self.beta_w_, self.beta_v_),
+                noise=net.noise,
+                seed=evaluation_seed,
+            )
+        self._setting = self._make_setting(constraints, weighted=weights is not None)
+        if not record.converged:
+            warnings.warn(
+                f"max_iter={self.max_iter} epochs reached, and training has not converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return self
+
+    def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
+        X, ndim = _as_array_like(X)
+        options: dict[str, Any] = {"dtype": _DTYPES, "ensure_min_samples": 2}
+        if ndim == 3:
+            X, y = check_X_y(
+                X, _as_array_like(y)[0], ensure_2d=False, allow_nd=True, estimator=self, **options
+            )
+            self.n_features_in_ = X.shape[2]
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        else:
+            X, y = validate_data(self, X, _as_array_like(y)[0], **options)
+        self._fitted_on_3d = ndim == 3
+        check_classification_targets(y)
+        return self._as_steps(X), y
+
+    def _validate_new(self, X: Any) -> np.ndarray:
+        """Sequences for prediction, of shape (n, L, d)."""
+        check_is_fitted(self)
+        X, ndim = _as_array_like(X)
+        d = self.U_.shape[1]
+        if ndim == 3:
+            X = check_array(X, dtype=_DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
+            if X.shape[2] != d:
+                raise ValueError(
+                    f"X has {X.shape[2]} features per step, but {type(self).__name__} was fitted "
+                    f"with {d}"
+                )
+            return self._as_steps(X)
+        if ndim == 2 and self._fitted_on_3d:
+            raise ValueError(
+                f"X has 2 dimensions, but {type(self).__name__} was fitted on sequences of shape "
+                f"(n, L, {d}); reshape X to three dimensions"
+            )
+        X = validate_data(self, X, dtype=_DTYPES, reset=False)
+        return self._as_steps(X)
+
+    def _as_steps(self, X: np.ndarray) -> np.ndarray:
+        """View of 2-D or 3-D input as (n, L, d)."""
+        if X.ndim == 2:
+            columns = X.shape[1]
+            if columns % self.step_size:
+                raise ValueError(
+                    f"X has {columns} columns, which is not a multiple of "
+                    f"step_size={self.step_size}; 2-D input is read as steps of step_size columns"
+                )
+            return X.reshape(len(X), columns // self.step_size, self.step_size)
+        if 0 in X.shape:
+            raise ValueError(
+                f"X has shape {X.shape}: sequences need at least one step and one feature"
+            )
+        return X
+
+    def _constraints(self) -> WeightConstraints:
+        if self.unit_types == 2 and self.hidden_size < 2:
+            raise ValueError("unit_types=2 needs hidden_size >= 2, one unit of each type at least")
+        radii = {name: _radius(name, getattr(self, name)) for name in ("beta_u", "beta_w", "beta_v")}
+        return WeightConstraints(**radii, unit_types=self.unit_types)
+
+    def _loss_weights(
+        self,
+        weights: np.ndarray | None,
+        y: np.ndarray,
+        classes: np.ndarray,
+        targets: np.ndarray,
+    ) -> np.ndarray | None:
+        """Product of sample and class weights; None when all are equal."""
+        if self.class_weight is not None:
+            factors = compute_class_weight(
+                self.class_weight, classes=classes, y=y, sample_weight=weights
+            )
+            weights = factors[targets] * (1.0 if weights is None else weights)
+        if weights is None or (weights == weights[0]).all():
+            return None
+        return weights
+
+    def _previous_weights(
+        self, X: np.ndarray, classes: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """Weights to go on from under `warm_start`, else None."""
+        if not (self.warm_start and hasattr(self, "U_")):
+            return None
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start needs the classes of the previous fit, {self.classes_.tolist()}, "
+                f"and y has {classes.tolist()}"
+            )
+        if self.U_.shape != (self.hidden_size, X.shape[2]):
+            raise ValueError(
+                f"warm_start needs hidden_size and features per step of the previous fit, "
+                f"{self.U_.shape}, and got {(self.hidden_size, X.shape[2])}"
+            )
+        return tuple(torch.from_numpy(value) for value in (self.U_, self.W_, self.V_))
+
+    def _check_input_bound(self, X: np.ndarray) -> None:
+        if self.input_bound is None:
+            return
+        largest = max(float(X.max()), -float(X.min()))
+        if largest > self.input_bound:
+            raise ValueError(
+                f"input_bound={self.input_bound:g} does not hold: X has an entry of magnitude "
+                f"{largest:g}. Scale or clip X, by a rule fixed before the data were seen"
+            )
+
+    def _resident_data(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        device: torch.device,
+        split_seed: int,
+    ) -> tuple[Sequences, Sequences | None]:
+        """Training data on the device, and the validation part."""
+        inputs = as_tensor(X).to(device)
+        numbers = torch.from_numpy(targets).to(device)
+        loss_weights = None if weights is None else torch.from_numpy(weights).to(inputs)
+        if not self.early_stopping:
+            return Sequences(inputs, numbers, loss_weights), None
+        parts = train_test_split(
+            np.arange(len(targets)),
+            test_size=self.validation_fraction,
+            stratify=targets,
+            random_state=split_seed,
+        )
+        rows, held_out = (torch.from_numpy(np.sort(part)).to(device) for part in parts)
+        return (
+            Sequences(inputs, numbers, loss_weights, rows),
+            Sequences(inputs, numbers, loss_weights, held_out),
+        )
+
+    def _effective_batch_size(self, n: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                f"batch_size={self.batch_size} is larger than the training sample and is clipped "
+                f"to {n}.",
+                stacklevel=5,
+            )
+        return min(self.batch_size, n)
+
+    def _threads(self, rows: int, n_features: int) -> AbstractContextManager[None]:
+        """Context with the number of torch threads that suits a minibatch of at most `rows`."""
+        count = self.n_threads
+        if count is None:
+            limit = 200 if self.batch_size == "auto" else self.batch_size
+            work = min(rows, limit) * self.hidden_size * (self.hidden_size + n_features)
+            count = 1 if work < _WORK_FOR_THREADS else torch.get_num_threads()
+        return torch_threads(count)
+
+    def _make_net(
+        self,
+        module: RecurrentNetwork,
+        constraints: WeightConstraints,
+        evaluation_seed: int,
+        **options: Any,
+    ) -> ConstrainedNet:
+        return ConstrainedNet(
+            module,
+            constraints=constraints,
+            fisher_rao_max=self.fisher_rao_max,
+            noise=InputNoise(self.noise, self.noise_std) if self.noise_std > 0 else None,
+            evaluation_seed=evaluation_seed,
+            classes=list(range(len(module.readout.weight))),
+            device=str(module.readout.weight.device),
+            **options,
+        ).initialize()
+
+    def _progress(self, net: ConstrainedNet, data: Sequences) -> Callable[[TrainingRecord], None]:
+        """Function that prints the line of an epoch, or does nothing."""
+
+        def print_line(record: TrainingRecord) -> None:
+            error = float((net.scores(data.X).argmax(1) != data.targets).double().mean())
+            norms = (row_norm(weight.cpu().numpy()) for weight in net.module_.weights)
+            line = (
+                f"epoch {len(record.loss_curve):>4}/{self.max_iter}"
+                f"  loss {record.loss_curve[-1]:8.4f}  train error {error:6.4f}"
+                "  norms U {:.3g}, W {:.3g}, V {:.3g}".format(*norms)
+            )
+            if record.validation_scores:
+                line += f"  validation accuracy {record.validation_scores[-1]:6.4f}"
+            print(line, flush=True)
+
+        return print_line if self.verbose else lambda record: None
+
+    def _keep(
+        self,
+        net: ConstrainedNet,
+        constraints: WeightConstraints,
+        classes: np.ndarray,
+        record: TrainingRecord,
+    ) -> None:
+        """Set the fitted attributes that come from training."""
+        self.net_ = net
+        self.device_ = net.device
+        self.classes_ = classes
+        self.U_, self.W_, self.V_ = (
+            weight.detach().cpu().numpy().copy() for weight in net.module_.weights
+        )
+        self.beta_u_ = row_norm(self.U_, constraints.beta_u)
+        self.beta_w_ = row_norm(self.W_, constraints.beta_w)
+        self.beta_v_ = row_norm(self.V_, constraints.beta_v)
+        self.n_iter_ = len(record.loss_curve)
+        self.loss_curve_ = record.loss_curve
+        self.best_loss_ = None if self.early_stopping else min(record.loss_curve)
+        self.validation_scores_ = record.validation_scores if self.early_stopping else None
+
+    def _second_moment_floor(self, X: np.ndarray) -> float:
+        if self.min_eigenvalue != "estimate":
+            return float(self.min_eigenvalue)
+        if self.verbose:
+            print("smallest eigenvalue of the second moment ...", flush=True)
+        return float(check_memory(self.memory).cache(min_eigenvalue)(X))
+
+    def _make_setting(self, constraints: WeightConstraints, *, weighted: bool) -> Setting:
+        notes = [
+            "samples drawn independently from one law",
+            "features and hyper-parameters fixed before this sample was seen; a preprocessing "
+            "fitted on it, or the choice among candidates, makes the bound an estimate",
+        ]
+        if weighted:
+            notes.append("the risk is the unweighted one, although training was weighted")
+        if self.early_stopping:
+            notes.append("all rows count, those of early stopping's validation part too")
+        return Setting(
+            beta_u=constraints.beta_u,
+            beta_w=constraints.beta_w,
+            beta_v=constraints.beta_v,
+            fisher_rao_max=self.fisher_rao_max,
+            input_bound=self.input_bound,
+            min_eigenvalue_known=self.min_eigenvalue != "estimate",
+            activation=self.activation,
+            noise=self.noise,
+            noise_std=self.noise_std,
+            margin=self.margin,
+            delta=self.delta,
+            notes=tuple(notes),
+        )
+
+    # Predictions
+
+    def _scores(self, X: Any) -> np.ndarray:
+        """Scores y of shape (n, k)."""
+        X = self._validate_new(X)
+        inputs = as_tensor(X.astype(self.U_.dtype, copy=False))
+        with self._threads(len(X), X.shape[2]):
+            return self.net_.scores(inputs).cpu().numpy()
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences; 3-D input may have another number of steps than in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n, k), or (n,) for two classes
+            ``y = V h_L``; for two classes the difference ``y_1 - y_0``.
+        """
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the class labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences.
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+            Labels of the largest scores.
+        """
+        winners = self._scores(X).argmax(1)
+        return self.classes_[winners]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, k)
+            Softmax of the scores; columns in the order of `classes_`.
+        """
+        return softmax(self._scores(X), axis=1)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithms of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, k)
+            Log-softmax of the scores.
+        """
+        return log_softmax(self._scores(X), axis=1)
+
+    # Bounds
+
+    def generalization_bound_(
+        self, *, method: str = "paper", margin: float | None = None, delta: float | None = None
+    ) -> float:
+        """Bound on the probability of error on new data.
+
+        Parameters
+        ----------
+        method : str, default="paper"
+            Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper": Theorem 3 when the network was
+            trained with noise, else Theorem 2.
+        margin : float or None, default=None
+            Margin alpha, counted as fixed beforehand. None: the parameter `margin`.
+        delta : float or None, default=None
+            Probability with which the bound may fail. None: the parameter `delta`.
+
+        Returns
+        -------
+        bound : float
+            The bound; never clipped to 1, and inf where it says nothing.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, or one that does not cover this network.
+        """
+        return self._bound(method, self._fitted_setting(margin, delta)).value
+
+    def bound_report_(
+        self,
+        X_test: Any = None,
+        y_test: Any = None,
+        *,
+        methods: str | list[str] = "all",
+        margin: float | None = None,
+        delta: float | None = None,
+        simultaneous: bool = False,
+    ) -> BoundReport:
+        """Bounds side by side, term by term.
+
+        Parameters
+        ----------
+        X_test : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            Test data; their error is shown beside the bounds and enters none.
+        y_test : array-like of shape (n,), default=None
+            Test labels.
+        methods : "all" or list of str, default="all"
+            Keys of :data:`sklearn_rnnbound.BOUNDS`. With "all", bounds that do not apply are left
+            out with a line that says why.
+        margin, delta : float or None, default=None
+            As in :meth:`generalization_bound_`.
+        simultaneous : bool, default=False
+            Whether delta is shared out so that all bounds hold together.
+
+        Returns
+        -------
+        report : BoundReport
+            The bounds, in the order asked for.
+        """
+        from sklearn_rnnbound.report import BoundReport
+
+        setting = self._fitted_setting(margin, delta)
+        if (X_test is None) != (y_test is None):
+            raise ValueError("X_test and y_test go together: give both or none")
+        test_error = None if X_test is None else 1.0 - float(self.score(X_test, y_test))
+        names, omitted = list(BOUNDS) if methods == "all" else list(methods), []
+        if methods == "all":
+            omitted = [reason for name in names if (reason := self._obstacle(name)) is not None]
+            names = [name for name in names if self._obstacle(name) is None]
+        shared = replace(setting, delta=setting.delta / len(names)) if simultaneous else setting
+        return BoundReport(
+            bounds=tuple(self._bound(name, shared) for name in names),
+            train_error=float(np.mean(self._statistics.clean.margins <= 0)),
+            test_error=test_error,
+            delta=setting.delta,
+            simultaneous=simultaneous,
+            omitted=tuple(omitted),
+        )
+
+    def fisher_rao_norm_(self, X: Any = None, y: Any = None, *, form: str = "linearized") -> float:
+        """Fisher-Rao norm of the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            Sequences over which to take the mean, as given. None: the training data, under the
+            noise of the training when there was noise: the value that the bounds use.
+        y : array-like of shape (n,), default=None
+            Labels, which ``form="gradient"`` needs beside X.
+        form : {"linearized", "gradient"}, default="linearized"
+            "linearized" is the norm that enters the bounds, the root of
+            ``E max_i [(tau(theta)c)_i]^2`` (paper, eq. 2); "gradient" is the root of
+            ``E <theta, d loss/d theta>^2`` for the cross-entropy (Definition 1, Lemma 2).
+
+        Returns
+        -------
+        norm : float
+            The norm.
+        """
+        check_is_fitted(self)
+        if form not in ("linearized", "gradient"):
+            raise ValueError(f"form must be 'linearized' or 'gradient', got {form!r}")
+        if X is None:
+            if y is not None:
+                raise ValueError("y was given without X")
+            inputs = self._statistics.noisy or self._statistics.clean
+            return inputs.fisher_rao if form == "linearized" else inputs.fisher_rao_gradient
+        if form == "gradient" and y is None:
+            raise ValueError("form='gradient' needs the labels y of X")
+        sequences = as_tensor(self._validate_new(X).astype(self.U_.dtype, copy=False))
+        network = self.net_.module_
+        with self._threads(len(sequences), sequences.shape[2]):
+            if form == "linearized":
+                weights = tuple(weight.cpu() for weight in network.weights)
+                return fisher_rao_norm(*weights, input_chunks(sequences, self.hidden_size))
+            return gradient_norm(network, sequences, self._class_numbers(y, len(sequences)))
+
+    def _class_numbers(self, y: Any, n: int) -> torch.Tensor:
+        y = column_or_1d(y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(y) != n or len(unknown):
+            raise ValueError(
+                f"y must hold {n} of the labels {self.classes_.tolist()}, and it holds {len(y)}"
+                + (f", among them {unknown.tolist()}" if len(unknown) else "")
+            )
+        return torch.from_numpy(np.searchsorted(self.classes_, y))
+
+    def _fitted_setting(self, margin: float | None, delta: float | None) -> Setting:
+        check_is_fitted(self)
+        given = {"margin": margin, "delta": delta}
+        given = {name: value for name, value in given.items() if value is not None}
+        validate_parameter_constraints(
+            {name: self._parameter_constraints[name] for name in given},
+            given,
+            caller_name=type(self).__name__,
+        )
+        return replace(self._setting, **given)
+
+    def _bound(self, method: str, setting: Setting) -> Bound:
+        if method == "paper":
+            method = "theorem2" if self._statistics.noisy is None else "theorem3"
+        if method not in BOUNDS:
+            raise ValueError(
+                f"method={method!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
+            )
+        try:
+            return BOUNDS[method](self._statistics, setting)
+        except NotApplicable as error:
+            others = [name for name in BOUNDS if self._obstacle(name) is None]
+            there_are = f"bounds that apply: {', '.join(others)}" if others else "none applies yet"
+            raise ValueError(f"{error}; {there_are}") from error
+
+    def _obstacle(self, method: str) -> str | None:
+        """Why a bound does not apply to this network, or None."""
+        try:
+            # A margin given beforehand spares the search of the grid.
+            BOUNDS[method](self._statistics, replace(self._setting, margin=1.0))
+        except NotApplicable as error:
+            return str(error)
+        return None
+
+    # scikit-learn and persistence
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            # The weights are in U_, W_, V_; neither the device nor user callbacks travel.
+            net = state.pop("net_")
+            state.update(callbacks=None, _evaluation_seed=net.evaluation_seed)
+            del state["device_"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        seed = state.pop("_evaluation_seed", None)
+        super().__setstate__(state)
+        if seed is None:
+            return
+        try:
+            device = _resolve_device(self.device)
+        except ValueError:
+            # Trained on a device that this machine lacks.
+            device = torch.device("cpu")
+        weights = (torch.from_numpy(value).to(device) for value in (self.U_, self.W_, self.V_))
+        module = RecurrentNetwork(*weights, self._setting.activation)
+        self.net_ = self._make_net(module, self._constraints(), seed)
+        self.device_ = self.net_.device
+
+
+_DTYPES = [np.float64, np.float32]
+
+
+def _as_array_like(X: Any) -> tuple[Any, int]:
+    """Input that scikit-learn can check, and its number of dimensions."""
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu().numpy()
+    if isinstance(X, list | tuple):
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise ValueError(_RAGGED) from error
+    ndim = getattr(X, "ndim", None)
+    if ndim == 1 and getattr(X, "dtype", None) == object:
+        first = X[0] if isinstance(X, np.ndarray) and len(X) else None
+        if isinstance(first, list | tuple | np.ndarray):
+            raise ValueError(_RAGGED)
+    if ndim is not None and ndim > 3:
+        raise ValueError(
+            f"X has {ndim} dimensions; it must have shape (n, L, d) or (n, L * step_size)"
+        )
+    return X, 2 if ndim is None else ndim
+
+
+_RAGGED = (
+    "X holds sequences of different lengths. Pad them with zero vectors at the front to a common "
+    "length: this is exact for a network without biases"
+)
+
+
+def _radius(name: str, value: Any) -> Radius:
+    """Radius as a float, a pair of floats or None."""
+    if not isinstance(value, tuple | list):
+        return None if value is None else float(value)
+    valid = len(value) == 2 and all(
+        isinstance(part, Real) and not isinstance(part, bool) and 0 <= part < np.inf
+        for part in value
+    )
+    if not valid:
+        raise ValueError(
+            f"{name}={value!r} must be a number >= 0, a pair (beta+, beta-) of numbers >= 0, or "
+            "None"
+        )
+    return float(value[0]), float(value[1])
+
+
+def _resolve_device(name: str) -> torch.device:
+    """Device of this name; ValueError when it is not there."""
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if n_cuda else "cpu")
+    there = ["cpu", *(["cuda"] if n_cuda else []), *(f"cuda:{i}" for i in range(n_cuda))]
+    if name not in there:
+        raise ValueError(
+            f"device={name!r} is not there; this machine has 'auto', {', '.join(map(repr, there))}"
+        )
+    return torch.device(name)

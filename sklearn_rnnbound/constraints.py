@@ -1,0 +1,138 @@
+"""Norm constraints: rows in l1 balls or within sign budgets, and the Fisher-Rao radius."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+__all__ = ["Radius", "WeightConstraints", "project_rows_", "row_norm"]
+
+#: The l1 radius of a row, its sign budgets (beta+, beta-), or None where nothing is constrained.
+Radius = float | tuple[float, float] | None
+
+
+def _project_l1(rows: torch.Tensor, radius: float) -> torch.Tensor:
+    """Euclidean projection of float64 rows outside an l1 ball (Duchi et al. 2008, Figure 1)."""
+    if radius == 0:
+        return torch.zeros_like(rows)
+    # The threshold is found relative to the largest entry: rows far outside lose no digits.
+    magnitudes = rows.abs()
+    magnitudes -= magnitudes.amax(1, keepdim=True)
+    ordered = magnitudes.sort(dim=1, descending=True).values
+    excess = ordered.cumsum(1) - radius
+    counts = torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device=rows.device)
+    last = (ordered * counts > excess).sum(1, keepdim=True) - 1
+    shrunk = (magnitudes - (excess / counts).gather(1, last)).clamp(min=0)
+    # Rounding may leave the sum above the radius in the last bits.
+    shrunk *= (radius / shrunk.sum(1, keepdim=True)).clamp(max=1)
+    return shrunk * rows.sign()
+
+
+def _project_ball_rows_(A: torch.Tensor, radius: float) -> None:
+    """Project in place the rows of A whose l1 norm may exceed the radius in some rounding.
+
+    With u = eps/2 and width w, a row with a computed norm up to radius (1 - 2 w u) satisfies
+    the constraint in every order of summation and after rounding of the radius itself; a row
+    that is projected goes to radius (1 - 3 w u), so that it is not caught again.
+    """
+    slack = A.shape[1] * torch.finfo(A.dtype).eps
+    violators = A.abs().sum(1) > radius * (1 - slack)
+    if violators.any():
+        inside = radius * (1 - 1.5 * slack)
+        A[violators] = _project_l1(A[violators].double(), inside).to(A.dtype)
+
+
+def project_rows_(A: torch.Tensor, radius: Radius) -> None:
+    """Project every row of A, in place, on its l1 ball or within its sign budgets.
+
+    The result satisfies the constraint in the dtype of A, in float64 and in any order of
+    summation; it may lie inside the set by ``2 * width * eps``, relatively.
+
+    Parameters
+    ----------
+    A : torch.Tensor of shape (rows, width)
+        Weights, overwritten.
+    radius : float, pair of floats or None
+        l1 radius, or (beta+, beta-): bounds on the sums of the positive and of the negative
+        parts. None: nothing happens.
+    """
+    if radius is None:
+        return
+    if isinstance(radius, tuple):
+        # A projection never flips a sign, so the two parts separate.
+        positive, negative = A.clamp(min=0), (-A).clamp(min=0)
+        _project_ball_rows_(positive, radius[0])
+        _project_ball_rows_(negative, radius[1])
+        torch.sub(positive, negative, out=A)
+    else:
+        _project_ball_rows_(A, radius)
+
+
+def row_norm(A: np.ndarray, radius: Radius = None) -> float | tuple[float, float]:
+    """Largest row l1 norm of A, or the largest sign sums when the radius is a pair.
+
+    Parameters
+    ----------
+    A : ndarray of shape (rows, width)
+        Weights.
+    radius : float, pair of floats or None
+        The constraint on A; only its form matters.
+
+    Returns
+    -------
+    norm : float or pair of floats
+        ``max_i sum_j |a_ij|``, or ``(max_i sum_j max(a_ij, 0), max_i sum_j max(-a_ij, 0))``.
+    """
+    A = np.asarray(A, dtype=np.float64)
+    if isinstance(radius, tuple):
+        return (
+            float(np.maximum(A, 0).sum(1).max()),
+            float(np.maximum(-A, 0).sum(1).max()),
+        )
+    return float(np.abs(A).sum(1).max())
+
+
+@dataclass(frozen=True)
+class WeightConstraints:
+    """The constraint set Omega of the weights U, W and V.
+
+    Parameters
+    ----------
+    beta_u, beta_w, beta_v : float, pair of floats or None
+        Row radii of U, W and V.
+    unit_types : {1, 2}
+        With 2, the first half of the hidden units has U, V >= 0, the other half U, V <= 0, both
+        W >= 0, and no weight connects the halves.
+    """
+
+    beta_u: Radius = None
+    beta_w: Radius = None
+    beta_v: Radius = None
+    unit_types: int = 1
+
+    def _signs(self, U: torch.Tensor) -> torch.Tensor:
+        signs = U.new_ones(U.shape[0])
+        signs[(U.shape[0] + 1) // 2 :] = -1
+        return signs
+
+    def orient_(self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor) -> None:
+        """Give fresh weights the signs that their unit type asks for, in place."""
+        if self.unit_types == 2:
+            signs = self._signs(U)
+            U.abs_().mul_(signs[:, None])
+            W.abs_()
+            V.abs_().mul_(signs)
+
+    def project_(self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor) -> None:
+        """Euclidean projection of the weights on the constraint set, in place."""
+        if self.unit_types == 2:
+            # Clamping first and projecting on the ball then is the projection on both.
+            signs = self._signs(U)
+            U.mul_(signs[:, None]).clamp_(min=0).mul_(signs[:, None])
+            W.clamp_(min=0).mul_(signs[:, None] == signs)
+            V.mul_(signs).clamp_(min=0).mul_(signs)
+        project_rows_(U, self.beta_u)
+        project_rows_(W, self.beta_w)
+        project_rows_(V, self.beta_v)

@@ -1,0 +1,206 @@
+"""Pictures of bounds, in the manner of scikit-learn's displays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sklearn_rnnbound.classifier import RNNBoundClassifier
+    from sklearn_rnnbound.report import BoundReport
+
+__all__ = ["BoundDecompositionDisplay"]
+
+# Light to dark with a hatch each, so that the terms differ in greyscale too.
+_STYLES = {
+    "empirical_risk": ("#f0f0f0", ""),
+    "linear": ("#9ecae1", "//"),
+    "difference": ("#3182bd", "\\\\"),
+    "complexity": ("#3182bd", "\\\\"),
+    "noise": ("#fdae6b", ".."),
+    "confidence": ("#636363", ""),
+}
+_OTHER_STYLE = ("#bdbdbd", "xx")
+
+
+class BoundDecompositionDisplay:
+    """Stacked terms of bounds on a logarithmic axis.
+
+    Build it with :meth:`from_estimator` or :meth:`from_report`.
+
+    Parameters
+    ----------
+    report : BoundReport
+        The bounds to draw.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the picture, after :meth:`plot`.
+    figure_ : matplotlib Figure
+        Figure of the picture, after :meth:`plot`.
+
+    Examples
+    --------
+    >>> from sklearn_rnnbound import RNNBoundClassifier
+    >>> from sklearn_rnnbound.datasets import load_digit_sequences
+    >>> from sklearn_rnnbound.plotting import BoundDecompositionDisplay
+    >>> X, y = load_digit_sequences()
+    >>> clf = RNNBoundClassifier(noise_std=0.1, beta_w=1.0, max_iter=5).fit(X, y)
+    >>> display = BoundDecompositionDisplay.from_estimator(clf, margin=1.0)
+    >>> display.ax_.get_yscale()
+    'log'
+    """
+
+    def __init__(self, report: BoundReport) -> None:
+        self.report = report
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: RNNBoundClassifier,
+        X_test: Any = None,
+        y_test: Any = None,
+        *,
+        ax: Axes | None = None,
+        **report_options: Any,
+    ) -> BoundDecompositionDisplay:
+        """Draw the bounds of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : RNNBoundClassifier
+            Fitted classifier.
+        X_test, y_test : array-like, default=None
+            Test data, whose error is marked.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+        **report_options
+            Passed to :meth:`.RNNBoundClassifier.bound_report_`.
+
+        Returns
+        -------
+        display : BoundDecompositionDisplay
+            The picture.
+        """
+        return cls.from_report(estimator.bound_report_(X_test, y_test, **report_options), ax=ax)
+
+    @classmethod
+    def from_report(cls, report: BoundReport, *, ax: Axes | None = None) -> BoundDecompositionDisplay:
+        """Draw the bounds of a report.
+
+        Parameters
+        ----------
+        report : BoundReport
+            The bounds.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+
+        Returns
+        -------
+        display : BoundDecompositionDisplay
+            The picture.
+        """
+        return cls(report).plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> BoundDecompositionDisplay:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+
+        Returns
+        -------
+        display : BoundDecompositionDisplay
+            This display, with `ax_` and `figure_` set.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which the extra ``plots`` brings.
+        ValueError
+            For a report without bounds.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                "pictures need matplotlib: pip install 'sklearn-rnnbound[plots]'"
+            ) from error
+        bounds = self.report.bounds
+        if not bounds:
+            raise ValueError("the report has no bound to draw")
+        if ax is None:
+            _, ax = plt.subplots(figsize=(1.8 + 1.7 * len(bounds), 4.8), layout="constrained")
+
+        tops = [_visible_top(bound) for bound in bounds]
+        floor = min([0.05, *(t.value / 2 for b in bounds for t in b.terms[:1] if t.value > 0)])
+        ceiling = 4 * max([1.0, *tops])
+        drawn: set[str] = set()
+        for position, bound in enumerate(bounds):
+            bottom = 0.0
+            for term in bound.terms:
+                top = ceiling if np.isinf(term.value) else bottom + term.value
+                color, hatch = _STYLES.get(term.name, _OTHER_STYLE)
+                ax.bar(
+                    position,
+                    top - bottom,
+                    bottom=bottom,
+                    width=0.6,
+                    color=color,
+                    hatch=hatch,
+                    edgecolor="black",
+                    linewidth=0.6,
+                    label=None if term.name in drawn else term.name.replace("_", " "),
+                )
+                drawn.add(term.name)
+                if np.isinf(term.value):
+                    break
+                bottom = top
+            text = r"$\infty$" if np.isinf(bound.value) else f"{bound.value:.3g}"
+            ax.annotate(
+                text,
+                (position, min(bound.value, ceiling)),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                annotation_clip=False,
+            )
+        ax.axhline(1.0, color="black", linewidth=1.0)
+        ax.axhline(0.5, color="black", linewidth=1.0, linestyle="--")
+        for level, text in ((1.0, "1: says nothing"), (0.5, "0.5")):
+            ax.annotate(
+                text,
+                (1.0, level),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize="small",
+            )
+        if self.report.test_error:
+            ax.axhline(
+                self.report.test_error, color="#b10026", linewidth=1.5, linestyle=":", label="test error"
+            )
+            floor = min(floor, self.report.test_error / 2)
+        ax.set_yscale("log")
+        ax.set_ylim(floor, ceiling)
+        ax.set_xlim(-0.6, len(bounds) - 0.4)
+        kinds = [bound.kind.replace("_", "-") for bound in bounds]
+        labels = [f"{bound.name}\n{kind}" for bound, kind in zip(bounds, kinds, strict=True)]
+        ax.set_xticks(range(len(bounds)), labels)
+        ax.set_ylabel("bound on the probability of error\n(terms stacked, log scale)")
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 0.9), frameon=False)
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+
+def _visible_top(bound: Any) -> float:
+    """Sum of the finite terms of a bound."""
+    return float(sum(term.value for term in bound.terms if np.isfinite(term.value)))

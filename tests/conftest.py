@@ -1,0 +1,42 @@
+"""What all tests share."""
+
+import os
+
+# Before SciPy is imported: scikit-learn skips its array API check otherwise.
+os.environ["SCIPY_ARRAY_API"] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from sklearn_rnnbound import RNNBoundClassifier
+from sklearn_rnnbound.datasets import load_digit_sequences
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Digits as sequences: X_train, X_test, y_train, y_test."""
+    X, y = load_digit_sequences()
+    return train_test_split(X, y, test_size=0.25, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def small():
+    """A quick problem of three classes: X (60, 5, 2) and y."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 20)
+    X = rng.normal(size=(60, 5, 2)) + np.array([[0, 3], [3, 0], [-3, -3]])[y][:, None]
+    return X, y
+
+
+@pytest.fixture(scope="session")
+def fitted(small):
+    """A classifier fitted on `small` with noise and every norm constrained; not to be refitted."""
+    return make_classifier(noise_std=0.1, beta_u=1.0, beta_w=0.9, beta_v=2.0).fit(*small)
+
+
+def make_classifier(**params):
+    """A classifier that fits in a moment."""
+    defaults = {"hidden_size": 6, "max_iter": 8, "random_state": 0}
+    return RNNBoundClassifier(**{**defaults, **params})
