@@ -82,20 +82,23 @@ def network_scores(network: RecurrentNetwork, X: torch.Tensor) -> torch.Tensor:
 def initial_weights(
     n_features: int, hidden_size: int, n_classes: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Draw U, W and V in float64, W the identity.
+    """Draw U, W and V in float64.
 
-    An identity recurrence carries the hidden state and its gradient through hundreds of steps
-    (Le, Jaitly & Hinton 2015), and projecting it on a constraint set scales it down without
-    mixing the units.
+    Every fourth hidden unit gets an identity recurrence, which carries its state and its gradient
+    through hundreds of steps (Le, Jaitly & Hinton 2015) and shrinks without mixing when W is
+    projected on a constraint set; a random orthogonal matrix connects the other units.
     """
 
-    def normal(rows: int, columns: int, std: float) -> torch.Tensor:
+    def normal(rows: int, columns: int) -> torch.Tensor:
         draws = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-        return draws * std
+        return draws / columns**0.5
 
-    U = normal(hidden_size, n_features, n_features**-0.5)
+    U, V = normal(hidden_size, n_features), normal(n_classes, hidden_size)
     W = torch.eye(hidden_size, dtype=torch.float64)
-    V = normal(n_classes, hidden_size, hidden_size**-0.5)
+    mixing = torch.arange(hidden_size) % 4 != 0
+    size = int(mixing.sum())
+    if size:
+        W[mixing.outer(mixing)] = torch.linalg.qr(normal(size, size))[0].flatten()
     return U, W, V
 
 

@@ -140,7 +140,7 @@ class BoundDecompositionDisplay:
 
         tops = [_visible_top(bound) for bound in bounds]
         floor = min([0.05, *(t.value / 2 for b in bounds for t in b.terms[:1] if t.value > 0)])
-        ceiling = 4 * max([1.0, *tops])
+        ceiling = 3 * max([1.0, *tops]) ** 1.05
         drawn: set[str] = set()
         for position, bound in enumerate(bounds):
             bottom = 0.0
@@ -162,27 +162,17 @@ class BoundDecompositionDisplay:
                 if np.isinf(term.value):
                     break
                 bottom = top
-            text = r"$\infty$" if np.isinf(bound.value) else f"{bound.value:.3g}"
             ax.annotate(
-                text,
+                "infinite" if np.isinf(bound.value) else f"{bound.value:.3g}",
                 (position, min(bound.value, ceiling)),
-                xytext=(0, 3),
+                xytext=(0, -4 if np.isinf(bound.value) else 3),
                 textcoords="offset points",
                 ha="center",
-                annotation_clip=False,
+                va="top" if np.isinf(bound.value) else "bottom",
+                bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"},
             )
-        ax.axhline(1.0, color="black", linewidth=1.0)
-        ax.axhline(0.5, color="black", linewidth=1.0, linestyle="--")
-        for level, text in ((1.0, "1: says nothing"), (0.5, "0.5")):
-            ax.annotate(
-                text,
-                (1.0, level),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize="small",
-            )
+        ax.axhline(1.0, color="black", linewidth=1.0, label="1: excludes nothing")
+        ax.axhline(0.5, color="black", linewidth=1.0, linestyle="--", label="0.5")
         if self.report.test_error:
             ax.axhline(
                 self.report.test_error, color="#b10026", linewidth=1.5, linestyle=":", label="test error"
@@ -195,7 +185,7 @@ class BoundDecompositionDisplay:
         labels = [f"{bound.name}\n{kind}" for bound, kind in zip(bounds, kinds, strict=True)]
         ax.set_xticks(range(len(bounds)), labels)
         ax.set_ylabel("bound on the probability of error\n(terms stacked, log scale)")
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 0.9), frameon=False)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self

@@ -58,7 +58,9 @@ class BoundReport:
         return len(self.bounds)
 
     def _term_names(self) -> list[str]:
-        return list(dict.fromkeys(term.name for bound in self.bounds for term in bound.terms))
+        names = dict.fromkeys(term.name for bound in self.bounds for term in bound.terms)
+        # The confidence term, which every bound has, ends the row.
+        return sorted(names, key=lambda name: name == "confidence")
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -116,6 +118,12 @@ class BoundReport:
 
         return BoundDecompositionDisplay.from_report(self, **kwargs)
 
+    def _shared_assumptions(self) -> list[str]:
+        if len(self.bounds) < 2:
+            return []
+        first, *others = (bound.assumptions for bound in self.bounds)
+        return [line for line in first if all(line in lines for lines in others)]
+
     def __str__(self) -> str:
         errors = f"train error {self.train_error:.4f}"
         if self.test_error is not None:
@@ -123,9 +131,12 @@ class BoundReport:
         scope = "all bounds together" if self.simultaneous else "each bound"
         lines = [f"Bounds on P[error] at confidence {1 - self.delta:g} for {scope}; {errors}", ""]
         lines += _table([_formatted(row) for row in self._rows()])
+        shared = self._shared_assumptions()
+        if shared:
+            lines += ["", "assumed by all", *_bullets(shared)]
         for bound in self.bounds:
-            lines += ["", bound.name]
-            lines += _bullets([_rates(bound), *bound.assumptions])
+            own = [line for line in bound.assumptions if line not in shared]
+            lines += ["", bound.name, *_bullets([_rates(bound), *own])]
             if bound.vacuous:
                 lines += _bullets([f"vacuous (>= 1). {bound.reason}"])
         if self.omitted:

@@ -286,8 +286,8 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
     # Zero is a valid floor of the spectrum whether or not it was estimated.
     eigenvalue_certified = setting.min_eigenvalue_known or eigenvalue == 0
     origin = "known beforehand" if setting.min_eigenvalue_known else "estimated on the sample"
-    if eigenvalue == 0:
-        origin = "always valid"
+    if eigenvalue_certified and not setting.min_eigenvalue_known:
+        origin = "all that the sample supports, and valid for every law"
     lines.append(f"lambda_min = {eigenvalue:.4g}, {origin}")
 
     noise = 0.0

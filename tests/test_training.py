@@ -1,0 +1,211 @@
+"""Training: resident data, skorch's callbacks, stopping, noise, clipping, interruption."""
+
+import _thread
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_classifier
+from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_rnnbound.training import Batches, Sequences, as_tensor
+
+
+def test_as_tensor_shares_memory_that_is_read_only_without_a_warning():
+    array = np.arange(6.0).reshape(2, 3)
+    array.flags.writeable = False
+    tensor = as_tensor(array)
+    assert tensor.data_ptr() == array.ctypes.data
+    np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_as_tensor_outlives_the_array():
+    array = np.full(1000, 7.0)
+    array.flags.writeable = False
+    tensor = as_tensor(array)
+    del array
+    assert (tensor == 7.0).all()
+
+
+def test_as_tensor_reverses_negative_strides():
+    array = np.arange(6.0)[::-1]
+    np.testing.assert_array_equal(as_tensor(array).numpy(), array)
+
+
+def test_batches_cover_every_row_once_and_slice_the_resident_tensor():
+    X = torch.arange(10.0).reshape(10, 1, 1)
+    data = Sequences(X, torch.arange(10))
+    plain = list(Batches(data, 4))
+    assert [len(y) for _, y in plain] == [4, 4, 2]
+    assert plain[1][0].data_ptr() == X[4:].data_ptr()
+    shuffled = torch.cat([y for _, y in Batches(data, 4, torch.Generator().manual_seed(0))])
+    assert sorted(shuffled.tolist()) == list(range(10))
+    assert shuffled.tolist() != list(range(10))
+
+
+def test_part_of_the_rows_keeps_its_weights():
+    X = torch.arange(4.0).reshape(4, 1, 1)
+    data = Sequences(X, torch.arange(4), torch.tensor([1.0, 2.0, 3.0, 100.0]), torch.tensor([0, 2]))
+    (batch,) = Batches(data, 10)
+    assert len(data) == 2
+    assert batch[1].tolist() == [0, 2]
+    # Weights 1 and 3 have mean 2; the losses 10 and 20 have weighted mean (10 + 60) / 4.
+    assert batch.mean(torch.tensor([10.0, 20.0])).item() == pytest.approx(17.5)
+
+
+def test_one_sgd_step_is_the_step_computed_by_hand(small):
+    X, y = small
+    clf = make_classifier(optimizer="sgd", learning_rate=0.1, max_iter=1, weight_decay=0.0)
+    start = make_classifier(optimizer="sgd", learning_rate=1e-300, max_iter=1).fit(X, y)
+    clf.fit(X, y)
+    weights = [torch.tensor(w, requires_grad=True) for w in (start.U_, start.W_, start.V_)]
+    U, W, V = weights
+    h = torch.zeros(len(X), 6, dtype=torch.float64)
+    for t in range(X.shape[1]):
+        h = torch.relu(torch.from_numpy(X[:, t]) @ U.T + h @ W.T)
+    loss = -torch.log_softmax(h @ V.T, 1)[range(len(y)), y].mean()
+    gradients = torch.autograd.grad(loss, weights)
+    assert clf.loss_curve_[0] == pytest.approx(loss.item(), rel=1e-12)
+    for after, before, gradient in zip((clf.U_, clf.W_, clf.V_), weights, gradients, strict=True):
+        # Nesterov momentum 0.9: the first step is lr * (1 + 0.9) * gradient.
+        expected = before.detach() - 0.19 * gradient
+        np.testing.assert_allclose(after, expected.numpy(), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("norm", 1e-3), ("value", 1e-4)])
+def test_clipping_limits_the_gradient(small, name, limit):
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            gradient = torch.cat([p.grad.flatten() for p in net.module_.parameters()])
+            seen.append(gradient.norm() if name == "norm" else gradient.abs().max())
+
+    make_classifier(**{f"gradient_clip_{name}": limit}, callbacks=[Watch()]).fit(*small)
+    assert max(seen) <= limit * (1 + 1e-6)
+    assert max(seen) > limit / 10
+
+
+def test_noise_is_drawn_afresh_for_every_batch(small):
+    X, y = small
+    seen = []
+
+    class Watch(Callback):
+        def on_batch_end(self, net, batch, training, **kwargs):
+            seen.append(net.with_noise(batch[0]) - batch[0])
+
+    make_classifier(noise_std=0.5, max_iter=3, callbacks=[Watch()]).fit(X, y)
+    assert len(seen) == 3
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.stack(seen).std().item() == pytest.approx(0.5, rel=0.1)
+
+
+def test_constraints_hold_after_every_step(small):
+    norms = []
+
+    class Watch(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            norms.append([w.abs().sum(1).max().item() for w in net.module_.weights])
+
+    clf = make_classifier(beta_u=0.5, beta_w=0.7, beta_v=0.9, batch_size=10, callbacks=[Watch()])
+    clf.fit(*small)
+    assert (np.array(norms) <= [0.5, 0.7, 0.9]).all()
+    assert len(norms) == 6 * clf.n_iter_
+
+
+def test_user_callbacks_see_the_epochs_and_can_score_and_schedule(small):
+    callbacks = [
+        EpochScoring("accuracy", on_train=True, name="train_acc", lower_is_better=False),
+        ("schedule", LRScheduler(policy="StepLR", step_size=1, gamma=0.5)),
+    ]
+    clf = make_classifier(callbacks=callbacks, early_stopping=True, batch_size=7).fit(*small)
+    history = clf.net_.history
+    assert len(history) == clf.n_iter_
+    assert all(0 <= score <= 1 for score in history[:, "train_acc"])
+    assert history[:, "valid_acc"] == pytest.approx(clf.validation_scores_)
+    assert clf.net_.optimizer_.param_groups[0]["lr"] < clf.learning_rate / 2
+
+
+def test_skorch_early_stopping_ends_training_without_a_warning(small):
+    callback = EarlyStopping(monitor="train_loss", patience=2, threshold=10.0)
+    clf = make_classifier(max_iter=50, callbacks=[callback]).fit(*small)
+    assert clf.n_iter_ < 10
+
+
+def test_ctrl_c_leaves_fit_and_the_estimator_as_it_was(small, fitted):
+    class Interrupt(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    clf = make_classifier(callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(*small)
+    assert not [name for name in vars(clf) if name.endswith("_")]
+
+
+def test_a_real_interrupt_signal_leaves_fit(small):
+    clf = make_classifier(max_iter=100_000, n_iter_no_change=100_000)
+    timer = threading.Timer(0.5, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(*small)
+    timer.join()
+    assert not hasattr(clf, "U_")
+
+
+def test_failed_refit_keeps_the_fitted_estimator(small):
+    X, y = small
+    clf = make_classifier().fit(X, y)
+    before = clf.predict_proba(X)
+    with pytest.raises(ValueError, match="diverged"):
+        clf.fit(np.full_like(X, 1e38, dtype=np.float32), y)
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    ("params", "size", "culprit"),
+    [
+        ({}, 1e38, "loss"),
+        ({"optimizer": "sgd", "learning_rate": 1e10, "max_iter": 1}, 1e30, "weight"),
+    ],
+)
+def test_divergence_names_learning_rate_clipping_and_beta_w(small, params, size, culprit):
+    X, y = small
+    X = np.abs(X / np.abs(X).max() * size).astype(np.float32)
+    message = rf"{culprit} is not finite.*learning_rate.*gradient_clip_norm.*beta_w"
+    with pytest.raises(ValueError, match=message):
+        make_classifier(**params).fit(X, y)
+
+
+def test_stalled_training_ends_early_and_unfinished_training_warns(small):
+    X, y = small
+    clf = make_classifier(max_iter=200, tol=10.0, n_iter_no_change=3).fit(X, y)
+    # The first epoch improves on infinity; four stalled ones follow.
+    assert clf.n_iter_ == 5
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        make_classifier(max_iter=2).fit(X, y)
+
+
+def test_early_stopping_returns_the_best_epoch(small):
+    X, _ = small
+    unlearnable = np.random.default_rng(0).integers(0, 3, len(X))
+    params = {"early_stopping": True, "validation_fraction": 0.3, "learning_rate": 0.05}
+    clf = make_classifier(**params, max_iter=60).fit(X, unlearnable)
+    assert clf.best_loss_ is None
+    assert clf.validation_scores_[-1] < max(clf.validation_scores_)
+    # Training that ends at the best epoch arrives at the same weights.
+    best = int(np.argmax(clf.validation_scores_)) + 1
+    again = make_classifier(**params, max_iter=best).fit(X, unlearnable)
+    np.testing.assert_array_equal(clf.W_, again.W_)
+
+
+def test_progress_line(small, capsys):
+    make_classifier(verbose=True, max_iter=2, early_stopping=True).fit(*small)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 2
+    for part in ("loss", "train error", "norms U", "validation accuracy"):
+        assert part in lines[-1]
+    make_classifier(max_iter=2).fit(*small)
+    assert capsys.readouterr().out == ""
