@@ -39,7 +39,10 @@ def main():
     pipeline = Pipeline(
         [
             ("centre", FunctionTransformer(centred)),
-            ("rnn", RNNBoundClassifier(gradient_clip_norm=1.0, tol=1e-3, random_state=0, n_threads=1)),
+            (
+                "rnn",
+                RNNBoundClassifier(gradient_clip_norm=1.0, tol=1e-3, random_state=0, n_threads=1),
+            ),
         ]
     )
     search = GridSearchCV(pipeline, PARAM_GRID, cv=3, n_jobs=arguments.jobs, verbose=2)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,10 +32,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicable, Setting
+from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
 from sklearn_rnnbound.constraints import Radius, WeightConstraints, row_norm
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
+    Weights,
     fisher_rao_norm,
     initial_weights,
     torch_threads,
@@ -50,6 +51,7 @@ from sklearn_rnnbound.training import (
     as_tensor,
     train,
 )
+from sklearn_rnnbound.validation import DTYPES, as_array_like, check_radius, resolve_device
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.report import BoundReport
@@ -204,15 +206,15 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
     >>> from sklearn_rnnbound import RNNBoundClassifier
     >>> from sklearn_rnnbound.datasets import load_digit_sequences
     >>> X, y = load_digit_sequences()
-    >>> clf = RNNBoundClassifier(noise_std=0.1, beta_w=1.0, max_iter=20, random_state=0)
+    >>> clf = RNNBoundClassifier(noise_std=0.1, beta_w=1.0, random_state=0)
     >>> clf = clf.fit(X[:1000], y[:1000])
-    >>> clf.score(X[1000:], y[1000:]) > 0.8
+    >>> clf.score(X[1000:], y[1000:]) > 0.85
     True
     >>> clf.generalization_bound_() > 1
     True
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions({"relu", "tanh"})],
         "noise_std": [Interval(Real, 0, None, closed="left")],
@@ -352,17 +354,16 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         TypeError
             For sparse data.
         """
-        before = dict(vars(self))
+        before = dict(self.__dict__)
         try:
             return self._fit(X, y, sample_weight)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before
             raise
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> RNNBoundClassifier:
         constraints = self._constraints()
-        device = _resolve_device(self.device)
+        device = resolve_device(self.device)
         X, y = self._validate(X, y)
         weights = None
         if sample_weight is not None:
@@ -438,17 +439,17 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
-        X, ndim = _as_array_like(X)
-        options: dict[str, Any] = {"dtype": _DTYPES, "ensure_min_samples": 2}
+        X, ndim = as_array_like(X)
+        options: dict[str, Any] = {"dtype": DTYPES, "ensure_min_samples": 2}
         if ndim == 3:
             X, y = check_X_y(
-                X, _as_array_like(y)[0], ensure_2d=False, allow_nd=True, estimator=self, **options
+                X, as_array_like(y)[0], ensure_2d=False, allow_nd=True, estimator=self, **options
             )
             self.n_features_in_ = X.shape[2]
             if hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
         else:
-            X, y = validate_data(self, X, _as_array_like(y)[0], **options)
+            X, y = validate_data(self, X, as_array_like(y)[0], **options)
         self._fitted_on_3d = ndim == 3
         check_classification_targets(y)
         return self._as_steps(X), y
@@ -456,10 +457,10 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
     def _validate_new(self, X: Any) -> np.ndarray:
         """Sequences for prediction, of shape (n, L, d)."""
         check_is_fitted(self)
-        X, ndim = _as_array_like(X)
+        X, ndim = as_array_like(X)
         d = self.U_.shape[1]
         if ndim == 3:
-            X = check_array(X, dtype=_DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
+            X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
             if X.shape[2] != d:
                 raise ValueError(
                     f"X has {X.shape[2]} features per step, but {type(self).__name__} was fitted "
@@ -471,7 +472,7 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
                 f"X has 2 dimensions, but {type(self).__name__} was fitted on sequences of shape "
                 f"(n, L, {d}); reshape X to three dimensions"
             )
-        X = validate_data(self, X, dtype=_DTYPES, reset=False)
+        X = validate_data(self, X, dtype=DTYPES, reset=False)
         return self._as_steps(X)
 
     def _as_steps(self, X: np.ndarray) -> np.ndarray:
@@ -493,7 +494,9 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
     def _constraints(self) -> WeightConstraints:
         if self.unit_types == 2 and self.hidden_size < 2:
             raise ValueError("unit_types=2 needs hidden_size >= 2, one unit of each type at least")
-        radii = {name: _radius(name, getattr(self, name)) for name in ("beta_u", "beta_w", "beta_v")}
+        radii = {
+            name: check_radius(name, getattr(self, name)) for name in ("beta_u", "beta_w", "beta_v")
+        }
         return WeightConstraints(**radii, unit_types=self.unit_types)
 
     def _loss_weights(
@@ -513,9 +516,7 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             return None
         return weights
 
-    def _previous_weights(
-        self, X: np.ndarray, classes: np.ndarray
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+    def _previous_weights(self, X: np.ndarray, classes: np.ndarray) -> Weights | None:
         """Weights to go on from under `warm_start`, else None."""
         if not (self.warm_start and hasattr(self, "U_")):
             return None
@@ -529,7 +530,10 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
                 f"warm_start needs hidden_size and features per step of the previous fit, "
                 f"{self.U_.shape}, and got {(self.hidden_size, X.shape[2])}"
             )
-        return tuple(torch.from_numpy(value) for value in (self.U_, self.W_, self.V_))
+        return self._weights()
+
+    def _weights(self) -> Weights:
+        return torch.from_numpy(self.U_), torch.from_numpy(self.W_), torch.from_numpy(self.V_)
 
     def _check_input_bound(self, X: np.ndarray) -> None:
         if self.input_bound is None:
@@ -568,21 +572,20 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _effective_batch_size(self, n: int) -> int:
-        if self.batch_size == "auto":
-            return min(200, n)
-        if self.batch_size > n:
+        size = 200 if isinstance(self.batch_size, str) else self.batch_size
+        if self.batch_size != "auto" and size > n:
             warnings.warn(
                 f"batch_size={self.batch_size} is larger than the training sample and is clipped "
                 f"to {n}.",
                 stacklevel=5,
             )
-        return min(self.batch_size, n)
+        return min(size, n)
 
     def _threads(self, rows: int, n_features: int) -> AbstractContextManager[None]:
         """Context with the number of torch threads that suits a minibatch of at most `rows`."""
         count = self.n_threads
         if count is None:
-            limit = 200 if self.batch_size == "auto" else self.batch_size
+            limit = 200 if isinstance(self.batch_size, str) else self.batch_size
             work = min(rows, limit) * self.hidden_size * (self.hidden_size + n_features)
             count = 1 if work < _WORK_FOR_THREADS else torch.get_num_threads()
         return torch_threads(count)
@@ -861,8 +864,8 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         network = self.net_.module_
         with self._threads(len(sequences), sequences.shape[2]):
             if form == "linearized":
-                weights = tuple(weight.cpu() for weight in network.weights)
-                return fisher_rao_norm(*weights, input_chunks(sequences, self.hidden_size))
+                chunks = input_chunks(sequences, network.recurrence.hidden_size)
+                return fisher_rao_norm(*self._weights(), chunks=chunks)
             return gradient_norm(network, sequences, self._class_numbers(y, len(sequences)))
 
     def _class_numbers(self, y: Any, n: int) -> torch.Tensor:
@@ -877,8 +880,11 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _fitted_setting(self, margin: float | None, delta: float | None) -> Setting:
         check_is_fitted(self)
-        given = {"margin": margin, "delta": delta}
-        given = {name: value for name, value in given.items() if value is not None}
+        given: dict[str, Any] = {
+            name: value
+            for name, value in {"margin": margin, "delta": delta}.items()
+            if value is not None
+        }
         validate_parameter_constraints(
             {name: self._parameter_constraints[name] for name in given},
             given,
@@ -895,17 +901,17 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             )
         try:
             return BOUNDS[method](self._statistics, setting)
-        except NotApplicable as error:
+        except NotApplicableError as error:
             others = [name for name in BOUNDS if self._obstacle(name) is None]
-            there_are = f"bounds that apply: {', '.join(others)}" if others else "none applies yet"
-            raise ValueError(f"{error}; {there_are}") from error
+            remedy = f"bounds that apply: {', '.join(others)}" if others else "no bound applies"
+            raise ValueError(f"{error}; {remedy}") from error
 
     def _obstacle(self, method: str) -> str | None:
         """Why a bound does not apply to this network, or None."""
         try:
             # A margin given beforehand spares the search of the grid.
             BOUNDS[method](self._statistics, replace(self._setting, margin=1.0))
-        except NotApplicable as error:
+        except NotApplicableError as error:
             return str(error)
         return None
 
@@ -926,75 +932,17 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
         seed = state.pop("_evaluation_seed", None)
         super().__setstate__(state)
         if seed is None:
             return
         try:
-            device = _resolve_device(self.device)
+            device = resolve_device(self.device)
         except ValueError:
             # Trained on a device that this machine lacks.
             device = torch.device("cpu")
-        weights = (torch.from_numpy(value).to(device) for value in (self.U_, self.W_, self.V_))
-        module = RecurrentNetwork(*weights, self._setting.activation)
+        U, W, V = (weight.to(device) for weight in self._weights())
+        module = RecurrentNetwork(U, W, V, self._setting.activation)
         self.net_ = self._make_net(module, self._constraints(), seed)
         self.device_ = self.net_.device
-
-
-_DTYPES = [np.float64, np.float32]
-
-
-def _as_array_like(X: Any) -> tuple[Any, int]:
-    """Input that scikit-learn can check, and its number of dimensions."""
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu().numpy()
-    if isinstance(X, list | tuple):
-        try:
-            X = np.asarray(X)
-        except ValueError as error:
-            raise ValueError(_RAGGED) from error
-    ndim = getattr(X, "ndim", None)
-    if ndim == 1 and getattr(X, "dtype", None) == object:
-        first = X[0] if isinstance(X, np.ndarray) and len(X) else None
-        if isinstance(first, list | tuple | np.ndarray):
-            raise ValueError(_RAGGED)
-    if ndim is not None and ndim > 3:
-        raise ValueError(
-            f"X has {ndim} dimensions; it must have shape (n, L, d) or (n, L * step_size)"
-        )
-    return X, 2 if ndim is None else ndim
-
-
-_RAGGED = (
-    "X holds sequences of different lengths. Pad them with zero vectors at the front to a common "
-    "length: this is exact for a network without biases"
-)
-
-
-def _radius(name: str, value: Any) -> Radius:
-    """Radius as a float, a pair of floats or None."""
-    if not isinstance(value, tuple | list):
-        return None if value is None else float(value)
-    valid = len(value) == 2 and all(
-        isinstance(part, Real) and not isinstance(part, bool) and 0 <= part < np.inf
-        for part in value
-    )
-    if not valid:
-        raise ValueError(
-            f"{name}={value!r} must be a number >= 0, a pair (beta+, beta-) of numbers >= 0, or "
-            "None"
-        )
-    return float(value[0]), float(value[1])
-
-
-def _resolve_device(name: str) -> torch.device:
-    """Device of this name; ValueError when it is not there."""
-    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return torch.device("cuda" if n_cuda else "cpu")
-    there = ["cpu", *(["cuda"] if n_cuda else []), *(f"cuda:{i}" for i in range(n_cuda))]
-    if name not in there:
-        raise ValueError(
-            f"device={name!r} is not there; this machine has 'auto', {', '.join(map(repr, there))}"
-        )
-    return torch.device(name)

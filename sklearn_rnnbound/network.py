@@ -16,6 +16,7 @@ from sklearn_rnnbound.noise import input_chunks
 
 __all__ = [
     "RecurrentNetwork",
+    "Weights",
     "fisher_rao_norm",
     "initial_weights",
     "linearized_readout",
@@ -24,6 +25,10 @@ __all__ = [
     "theta_derivative",
     "torch_threads",
 ]
+
+
+#: U (m, d), W (m, m) and V (k, m).
+Weights = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class RecurrentNetwork(torch.nn.Module):
@@ -43,24 +48,21 @@ class RecurrentNetwork(torch.nn.Module):
         super().__init__()
         # Made on the meta device, so that no default initialisation draws from torch's global
         # generator, and then given memory.
-        like = {"bias": False, "device": "meta", "dtype": U.dtype}
-        self.recurrence = torch.nn.RNN(
-            U.shape[1], U.shape[0], nonlinearity=activation, batch_first=True, **like
-        )
-        self.readout = torch.nn.Linear(V.shape[1], V.shape[0], **like)
-        self.to_empty(device=U.device)
+        with torch.device("meta"):
+            self.recurrence = torch.nn.RNN(
+                U.shape[1], U.shape[0], nonlinearity=activation, bias=False, batch_first=True
+            )
+            self.readout = torch.nn.Linear(V.shape[1], V.shape[0], bias=False)
+        self.to(U.dtype).to_empty(device=U.device)
         self.load_weights((U, W, V))
 
     @property
-    def weights(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def weights(self) -> Weights:
         """U (m, d), W (m, m) and V (k, m): the parameters themselves, without gradient."""
-        return (
-            self.recurrence.weight_ih_l0.data,
-            self.recurrence.weight_hh_l0.data,
-            self.readout.weight.data,
-        )
+        U, W, V = (parameter.data for parameter in self.parameters())
+        return U, W, V
 
-    def load_weights(self, weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    def load_weights(self, weights: Weights) -> None:
         """Copy values into U, W and V, in place."""
         for parameter, value in zip(self.weights, weights, strict=True):
             parameter.copy_(value)
@@ -81,7 +83,7 @@ def network_scores(network: RecurrentNetwork, X: torch.Tensor) -> torch.Tensor:
 
 def initial_weights(
     n_features: int, hidden_size: int, n_classes: int, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> Weights:
     """Draw U, W and V in float64.
 
     Every fourth hidden unit gets an identity recurrence, which carries its state and its gradient

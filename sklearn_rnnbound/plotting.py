@@ -49,7 +49,7 @@ class BoundDecompositionDisplay:
     >>> from sklearn_rnnbound.datasets import load_digit_sequences
     >>> from sklearn_rnnbound.plotting import BoundDecompositionDisplay
     >>> X, y = load_digit_sequences()
-    >>> clf = RNNBoundClassifier(noise_std=0.1, beta_w=1.0, max_iter=5).fit(X, y)
+    >>> clf = RNNBoundClassifier(noise_std=0.1, beta_w=1.0, tol=0.1).fit(X, y)
     >>> display = BoundDecompositionDisplay.from_estimator(clf, margin=1.0)
     >>> display.ax_.get_yscale()
     'log'
@@ -89,7 +89,9 @@ class BoundDecompositionDisplay:
         return cls.from_report(estimator.bound_report_(X_test, y_test, **report_options), ax=ax)
 
     @classmethod
-    def from_report(cls, report: BoundReport, *, ax: Axes | None = None) -> BoundDecompositionDisplay:
+    def from_report(
+        cls, report: BoundReport, *, ax: Axes | None = None
+    ) -> BoundDecompositionDisplay:
         """Draw the bounds of a report.
 
         Parameters
@@ -175,7 +177,11 @@ class BoundDecompositionDisplay:
         ax.axhline(0.5, color="black", linewidth=1.0, linestyle="--", label="0.5")
         if self.report.test_error:
             ax.axhline(
-                self.report.test_error, color="#b10026", linewidth=1.5, linestyle=":", label="test error"
+                self.report.test_error,
+                color="#b10026",
+                linewidth=1.5,
+                linestyle=":",
+                label="test error",
             )
             floor = min(floor, self.report.test_error / 2)
         ax.set_yscale("log")

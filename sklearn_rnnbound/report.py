@@ -172,7 +172,9 @@ def _table(rows: list[dict[str, str]]) -> list[str]:
 
     def line(row: dict[str, str]) -> str:
         cells = (
-            cell.ljust(widths[column]) if column in ("bound", "kind") else cell.rjust(widths[column])
+            cell.ljust(widths[column])
+            if column in ("bound", "kind")
+            else cell.rjust(widths[column])
             for column, cell in row.items()
         )
         return "  ".join(cells).rstrip()

@@ -136,20 +136,21 @@ def gradient_norm(
         Sequences.
     targets : torch.Tensor of shape (n,)
         Class numbers, for the cross-entropy loss.
-    noise, seed
-        Input noise and the seed of its draw.
+    noise : InputNoise or None
+        Input noise.
+    seed : int
+        Seed of its draw.
 
     Returns
     -------
     norm : float
         The norm; it is without unit.
     """
-    weights = tuple(w.double() for w in network.weights)
+    U, W, V = (weight.double() for weight in network.weights)
     activation = network.recurrence.nonlinearity
     total, start = 0.0, 0
     for chunk in input_chunks(X, network.recurrence.hidden_size, noise, seed):
-        chunk = chunk.to(weights[0])
-        scores, derivative = theta_derivative(*weights, chunk, activation)
+        scores, derivative = theta_derivative(U, W, V, chunk.to(U), activation)
         label = targets[start : start + len(chunk), None].to(scores.device)
         start += len(chunk)
         loss_gradient = torch.softmax(scores, 1)

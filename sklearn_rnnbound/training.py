@@ -45,7 +45,7 @@ class _Memory:
     owner: np.ndarray
 
 
-class Sequences(torch.utils.data.Dataset):
+class Sequences(torch.utils.data.Dataset[Any]):
     """Sequences, class numbers and optional weights, resident on one device.
 
     Parameters
@@ -183,7 +183,7 @@ class ConstrainedNet(NeuralNetClassifier):
 
     def with_noise(self, X: torch.Tensor) -> torch.Tensor:
         """X plus a fresh draw of the input noise."""
-        if self.noise is None:
+        if self.noise is None or self.noise_generator is None:
             return X
         return X + self.noise.sample(X.shape, generator=self.noise_generator, dtype=X.dtype)
 
@@ -230,15 +230,14 @@ class ConstrainedNet(NeuralNetClassifier):
         """
         if self.fisher_rao_max is None:
             return
-        U, W, V = self.module_.weights
+        V = self.module_.weights[2]
         while (norm := self.fisher_rao_norm(X)) > self.fisher_rao_max:
             V *= self.fisher_rao_max / norm * (1 - torch.finfo(V.dtype).eps)
 
     def fisher_rao_norm(self, X: torch.Tensor) -> float:
         """||theta||_fs of X under the noise draw that the bound uses."""
-        weights = self.module_.weights
-        chunks = input_chunks(X, len(weights[1]), self.noise, self.evaluation_seed)
-        return fisher_rao_norm(*weights, chunks)
+        U, W, V = self.module_.weights
+        return fisher_rao_norm(U, W, V, input_chunks(X, len(W), self.noise, self.evaluation_seed))
 
     def scores(self, X: torch.Tensor) -> torch.Tensor:
         """Scores of shape (n, k), without noise."""

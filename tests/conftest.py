@@ -14,6 +14,11 @@ from sklearn_rnnbound import RNNBoundClassifier
 from sklearn_rnnbound.datasets import load_digit_sequences
 
 
+def pytest_configure(config):
+    # Short trainings are the rule here; the tests of the warning itself ask for it.
+    config.addinivalue_line("filterwarnings", "ignore::sklearn.exceptions.ConvergenceWarning")
+
+
 @pytest.fixture(scope="session")
 def digits():
     """Digits as sequences: X_train, X_test, y_train, y_test."""

@@ -8,9 +8,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from sklearn_rnnbound import RNNBoundClassifier
 
-NOISE_DEPENDS_ON_ROWS = (
-    "the noise is drawn per row: a row of weight 2 gets one draw, the row given twice gets two"
-)
+WEIGHT_EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
 
 
 class ThreeDimensional(ClassifierMixin, BaseEstimator):
@@ -48,13 +46,17 @@ class ThreeDimensional(ClassifierMixin, BaseEstimator):
 CASES = {
     "default": (RNNBoundClassifier(), {}),
     "constraints": (
-        RNNBoundClassifier(beta_u=3.0, beta_w=(1.0, 0.5), beta_v=10.0, fisher_rao_max=50.0),
+        RNNBoundClassifier(beta_u=3.0, beta_w=(1.0, 0.5), beta_v=10.0),
         {},
+    ),
+    "Fisher-Rao radius": (
+        RNNBoundClassifier(fisher_rao_max=50.0),
+        {WEIGHT_EQUIVALENCE: "the norm is a mean over the unweighted sample, as in the bound"},
     ),
     "unit types": (RNNBoundClassifier(unit_types=2, beta_w=1.0), {}),
     "noise": (
         RNNBoundClassifier(noise_std=0.05),
-        {"check_sample_weight_equivalence_on_dense_data": NOISE_DEPENDS_ON_ROWS},
+        {WEIGHT_EQUIVALENCE: "the noise is drawn per row: a repeated row gets two draws"},
     ),
     "three-dimensional": (ThreeDimensional(), {}),
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sklearn_rnnbound.bounds._bound import Bound, NotApplicable, Setting, Term
+from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
 from sklearn_rnnbound.bounds.paper import theorem2, theorem3
 
-__all__ = ["BOUNDS", "Bound", "NotApplicable", "Setting", "Term"]
+__all__ = ["BOUNDS", "Bound", "NotApplicableError", "Setting", "Term"]
 
 #: Every bound by name; a bound is a function of (SampleStatistics, Setting).
 BOUNDS: dict[str, Callable[..., Bound]] = {"theorem2": theorem2, "theorem3": theorem3}

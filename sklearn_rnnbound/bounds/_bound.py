@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Bound", "NotApplicable", "Setting", "Term"]
+__all__ = ["Bound", "NotApplicableError", "Setting", "Term"]
 
 #: The l1 radius of a row or its sign budgets (beta+, beta-).
 Norm = float | tuple[float, float]
@@ -122,5 +122,5 @@ class Setting:
     notes: tuple[str, ...] = ()
 
 
-class NotApplicable(ValueError):
+class NotApplicableError(ValueError):
     """A bound does not cover the network, or lacks data that it needs."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_rnnbound.bounds._bound import Bound, NotApplicable, Setting, Term
+from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
 from sklearn_rnnbound.bounds.union import best_margin, fixed_or_cell
 
 if TYPE_CHECKING:
@@ -47,28 +47,25 @@ def ramp_risk(margins: np.ndarray, alpha: float) -> float:
     return float(np.mean(1.0 - clipped / alpha))
 
 
-def _log(x: float) -> float:
-    return math.log(x) if x > 0 else -math.inf
+def _power_sum(beta_w: float, weights: np.ndarray, *factors: float) -> float:
+    """Product of the factors and of sum_{s=0}^{L-1} weights_s beta_w^s.
 
-
-def _exp(x: float) -> float:
-    return math.exp(x) if x < math.log(np.finfo(np.float64).max) else math.inf
-
-
-def _log_power_sum(beta_w: float, weights: np.ndarray) -> float:
-    """ln sum_{s=0}^{L-1} weights_s beta_w^s, finite where the sum itself overflows."""
-    if math.isinf(beta_w) and len(weights) > 1:
-        return math.inf
+    The sum alone may overflow where the product does not (or where a factor is 0): then it is
+    taken in logarithms, and it is inf where the product itself overflows.
+    """
     steps = np.arange(len(weights))
-    logs = np.log(weights)
-    # 0^0 = 1: only s = 0 is left of a recurrence of norm zero.
-    logs[1:] += steps[1:] * _log(beta_w)
-    return float(logs.max() + np.log(np.exp(logs - logs.max()).sum()))
-
-
-def _product(log_sum: float, *factors: float) -> float:
-    """exp(log_sum) times the factors, inf only where the product itself overflows."""
-    return _exp(log_sum + sum(_log(factor) for factor in factors)) if all(factors) else 0.0
+    with np.errstate(over="ignore"):
+        total = float((weights * np.float64(beta_w) ** steps).sum()) * math.prod(factors)
+    if math.isfinite(total):
+        return total
+    if not all(factors):
+        return 0.0
+    if math.inf in (beta_w, *factors):
+        return math.inf
+    logs = np.log(weights) + steps * math.log(beta_w) + sum(map(math.log, factors))
+    shift = logs.max()
+    with np.errstate(over="ignore"):
+        return float(np.exp(shift + np.log(np.exp(logs - shift).sum())))
 
 
 def theorem1(
@@ -119,8 +116,7 @@ def theorem1(
         linear = math.inf
     else:
         linear = r * frobenius / (2 * n) / math.sqrt(min_eigenvalue)
-    log_lambda = _log_power_sum(beta_w, np.arange(1.0, n_steps + 1))
-    difference = _product(log_lambda, beta_v, beta_u, abs_sum, 1 / n)
+    difference = _power_sum(beta_w, np.arange(1.0, n_steps + 1), beta_v, beta_u, abs_sum, 1 / n)
     return linear, difference
 
 
@@ -149,8 +145,7 @@ def remark6_radius(
     >>> remark6_radius(n_steps=3, beta_u=1.0, beta_w=1.0, beta_v=1.0, max_input=1.0)
     9.0
     """
-    log_sum = _log_power_sum(beta_w, np.arange(2.0, n_steps + 2))
-    return _product(log_sum, beta_v, beta_u, max_input)
+    return _power_sum(beta_w, np.arange(2.0, n_steps + 2), beta_v, beta_u, max_input)
 
 
 def expected_max_noise(noise: str, std: float, n_features: int) -> float:
@@ -227,7 +222,7 @@ def theorem2(sample: SampleStatistics, setting: Setting) -> Bound:
 
     Raises
     ------
-    NotApplicable
+    NotApplicableError
         For an activation other than relu.
     """
     return _bound("theorem2", sample, setting, with_noise=False)
@@ -255,18 +250,18 @@ def theorem3(sample: SampleStatistics, setting: Setting) -> Bound:
 
     Raises
     ------
-    NotApplicable
+    NotApplicableError
         For an activation other than relu, or a network trained without noise.
     """
     if sample.noisy is None:
-        raise NotApplicable("theorem3 is about training with noise, and noise_std is 0")
+        raise NotApplicableError("theorem3 is about training with noise, and noise_std is 0")
     return _bound("theorem3", sample, setting, with_noise=True)
 
 
 def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise: bool) -> Bound:
     """Theorem 2, or with noise Theorem 3: they share every step but the noise itself."""
     if setting.activation != "relu":
-        raise NotApplicable(
+        raise NotApplicableError(
             f"{name} covers activation='relu' only, and the network has {setting.activation!r}"
         )
     inputs: InputSums = sample.noisy if with_noise and sample.noisy else sample.clean
@@ -293,9 +288,8 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
     noise = 0.0
     if with_noise:
         eigenvalue += setting.noise_std**2
-        log_gain = _log_power_sum(beta_w, np.ones(n_steps))
         max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
-        noise = _product(log_gain, 2.0, beta_v, beta_u, max_noise)
+        noise = _power_sum(beta_w, np.ones(n_steps), 2.0, beta_v, beta_u, max_noise)
         lines.append(
             f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
             "one fresh draw per sample"

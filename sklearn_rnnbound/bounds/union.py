@@ -111,7 +111,11 @@ def best_margin(
     exponent = min(EXPONENTS, key=lambda e: (evaluate(2.0**e, cell_share(e)), abs(e)))
     share = cell_share(exponent)
     alpha = 2.0**exponent
-    return alpha, share, f"margin alpha = {alpha:g}, best of the grid 2^j, {_fraction(share)} of delta"
+    return (
+        alpha,
+        share,
+        f"margin alpha = {alpha:g}, best of the grid 2^j, {_fraction(share)} of delta",
+    )
 
 
 def _fraction(share: float) -> str:

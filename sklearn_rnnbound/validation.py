@@ -1,0 +1,71 @@
+"""Checks of input and parameters beyond those of scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_rnnbound.constraints import Radius
+
+__all__ = ["DTYPES", "as_array_like", "check_radius", "resolve_device"]
+
+#: Types that are kept; all others become the first.
+DTYPES = [np.float64, np.float32]
+
+_RAGGED = (
+    "X holds sequences of different lengths. Pad them with zero vectors at the front to a common "
+    "length: this is exact for a network without biases"
+)
+
+
+def as_array_like(X: Any) -> tuple[Any, int]:
+    """Input that scikit-learn can check, and its number of dimensions."""
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu().numpy()
+    if isinstance(X, list | tuple):
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise ValueError(_RAGGED) from error
+    ndim = getattr(X, "ndim", None)
+    holds_objects = isinstance(X, np.ndarray) and X.dtype.kind == "O"
+    if holds_objects and ndim == 1 and isinstance(next(iter(X), None), list | tuple | np.ndarray):
+        raise ValueError(_RAGGED)
+    if ndim is not None and ndim > 3:
+        raise ValueError(
+            f"X has {ndim} dimensions; it must have shape (n, L, d) or (n, L * step_size)"
+        )
+    return X, 2 if ndim is None else ndim
+
+
+def check_radius(name: str, value: Any) -> Radius:
+    """Radius as a float, a pair of floats or None."""
+    if not isinstance(value, tuple | list):
+        return None if value is None else float(value)
+    valid = len(value) == 2 and all(
+        isinstance(part, int | float | np.number)
+        and not isinstance(part, bool)
+        and 0 <= part < np.inf
+        for part in value
+    )
+    if not valid:
+        raise ValueError(
+            f"{name}={value!r} must be a number >= 0, a pair (beta+, beta-) of numbers >= 0, or "
+            "None"
+        )
+    return float(value[0]), float(value[1])
+
+
+def resolve_device(name: str) -> torch.device:
+    """Device of this name; ValueError when it is not there."""
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if n_cuda else "cpu")
+    there = ["cpu", *(["cuda"] if n_cuda else []), *(f"cuda:{i}" for i in range(n_cuda))]
+    if name not in there:
+        raise ValueError(
+            f"device={name!r} is not there; this machine has 'auto', {', '.join(map(repr, there))}"
+        )
+    return torch.device(name)

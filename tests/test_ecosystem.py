@@ -1,0 +1,160 @@
+"""Life among scikit-learn's tools: searches, pipelines, calibration, saving and loading."""
+
+import copy
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import sklearn
+import skops.io
+import torch
+from conftest import make_classifier
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it makes the name below
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from skorch.callbacks import EpochTimer
+
+from sklearn_rnnbound import RNNBoundClassifier
+
+
+def test_clone_and_parameters_round_trip():
+    clf = make_classifier(beta_w=(0.5, 0.5), callbacks=[], memory="cache")
+    params = clf.get_params()
+    assert clone(clf).get_params() == params
+    assert RNNBoundClassifier().set_params(**params).get_params() == params
+
+
+def test_grid_search_in_a_pipeline_in_two_processes(small):
+    X, y = small
+    pipeline = make_pipeline(StandardScaler(), make_classifier(step_size=2))
+    grid = {
+        "rnnboundclassifier__noise_std": [0.0, 0.2],
+        "rnnboundclassifier__beta_w": [None, (0.5, 0.5), 1.0],
+    }
+    tables = []
+    for n_jobs in (1, 2):
+        search = GridSearchCV(pipeline, grid, cv=3, n_jobs=n_jobs).fit(X.reshape(60, 10), y)
+        tables.append(search.cv_results_["mean_test_score"])
+        assert search.best_estimator_[-1].generalization_bound_() >= 1
+    np.testing.assert_array_equal(*tables)
+
+
+def test_callbacks_travel_to_the_workers_of_a_search(small):
+    search = GridSearchCV(
+        make_classifier(callbacks=[("clock", EpochTimer())]), {"beta_w": [0.5, 1.0]}, cv=2, n_jobs=2
+    )
+    search.fit(*small)
+    assert "clock" in dict(search.best_estimator_.net_.callbacks_)
+
+
+def test_halving_search_over_epochs(small):
+    search = HalvingGridSearchCV(
+        make_classifier(),
+        {"noise_std": [0.0, 0.1, 0.2, 0.3]},
+        resource="max_iter",
+        min_resources=2,
+        max_resources=8,
+        factor=2,
+        cv=2,
+        random_state=0,
+        n_jobs=2,
+    ).fit(*small)
+    assert search.n_resources_ == [2, 4, 8]
+
+
+def test_cross_validation_with_weights_that_are_routed(small):
+    X, y = small
+    sample_weight = np.random.default_rng(0).integers(1, 4, len(y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        clf = make_classifier(early_stopping=True).set_fit_request(sample_weight=True)
+        clf.set_score_request(sample_weight=True)
+        pipeline = make_pipeline(FunctionTransformer(), clf)
+        results = cross_validate(
+            pipeline, X, y, cv=2, params={"sample_weight": sample_weight}, return_estimator=True
+        )
+    for estimator in results["estimator"]:
+        assert "unweighted" in str(estimator[-1].bound_report_())
+
+
+def test_calibration(small):
+    X, y = small
+    calibrated = CalibratedClassifierCV(make_classifier(), cv=2).fit(X, y)
+    np.testing.assert_allclose(calibrated.predict_proba(X).sum(1), 1.0)
+
+
+def through_pickle(clf):
+    return pickle.loads(pickle.dumps(clf))
+
+
+def through_joblib(clf):
+    stream = io.BytesIO()
+    joblib.dump(clf, stream)
+    stream.seek(0)
+    return joblib.load(stream)
+
+
+def through_skops(clf):
+    dump = skops.io.dumps(clf)
+    trusted = skops.io.get_untrusted_types(data=dump)
+    assert all(name.startswith("sklearn_rnnbound.") for name in trusted)
+    return skops.io.loads(dump, trusted=trusted)
+
+
+ROADS = [through_pickle, through_joblib, through_skops, copy.deepcopy, copy.copy]
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_reloaded_classifier_is_the_same_to_the_last_bit(small, road, dtype):
+    X, y = small
+    X = X.astype(dtype)
+    clf = make_classifier(noise_std=0.1, beta_w=(0.5, 0.5), callbacks=[EpochTimer()]).fit(X, y)
+    loaded = road(clf)
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+    assert str(loaded.bound_report_(X, y)) == str(clf.bound_report_(X, y))
+    assert loaded.fisher_rao_norm_() == clf.fisher_rao_norm_()
+    assert loaded.get_params()["noise_std"] == 0.1
+    assert loaded.callbacks is None
+    again = through_pickle(loaded)
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
+def test_an_unfitted_classifier_keeps_its_callbacks():
+    assert len(through_pickle(make_classifier(callbacks=[EpochTimer()])).callbacks) == 1
+
+
+def test_loading_leaves_the_saved_state_alone(small):
+    clf = make_classifier().fit(*small)
+    state = clf.__getstate__()
+    keys = set(state)
+    RNNBoundClassifier().__setstate__(state)
+    assert set(state) == keys
+    assert "net_" in vars(clf)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pickle_holds_no_data(dtype):
+    n, hidden_size = 4000, 32
+    X = np.random.default_rng(0).normal(size=(n, 20, 10)).astype(dtype)
+    clf = RNNBoundClassifier(hidden_size, noise_std=0.1, max_iter=1, random_state=0)
+    clf.fit(X, np.arange(n) % 2)
+    n_weights = sum(w.nbytes for w in (clf.U_, clf.W_, clf.V_))
+    assert len(pickle.dumps(clf)) <= n_weights + 16 * n + 64 * 1024
+    assert X.nbytes > 40 * len(pickle.dumps(clf))
+
+
+def test_loading_where_the_device_is_missing_falls_back_to_the_cpu(small, monkeypatch):
+    X, y = small
+    clf = make_classifier().fit(X, y)
+    # As it would have been saved on a machine with a GPU.
+    clf.device, clf.device_ = "cuda:7", "cuda:7"
+    saved = pickle.dumps(clf)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    loaded = pickle.loads(saved)
+    assert loaded.device_ == "cpu"
+    np.testing.assert_array_equal(loaded.predict(X), clf.predict(X))

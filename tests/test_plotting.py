@@ -1,0 +1,58 @@
+"""The picture of a decomposition."""
+
+import sys
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from conftest import make_classifier
+
+from sklearn_rnnbound import BoundReport
+from sklearn_rnnbound.plotting import BoundDecompositionDisplay
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def test_bars_end_at_the_values_of_the_bounds(fitted, small):
+    report = fitted.bound_report_(*small, margin=1.0)
+    display = BoundDecompositionDisplay.from_report(report)
+    tops = {}
+    for bar in display.ax_.patches:
+        x = round(bar.get_x() + bar.get_width() / 2)
+        tops[x] = max(tops.get(x, 0.0), bar.get_y() + bar.get_height())
+    assert [tops[i] for i in range(2)] == pytest.approx([bound.value for bound in report])
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert {"linear", "difference", "noise", "confidence", "0.5"} <= set(legend)
+    heights = [line.get_ydata()[0] for line in display.ax_.lines]
+    assert {1.0, 0.5} <= set(heights)
+
+
+def test_an_infinite_bound_reaches_the_top_and_says_so(small):
+    X, y = small
+    clf = make_classifier(min_eigenvalue=0.0).fit(X, y)
+    display = BoundDecompositionDisplay.from_estimator(clf)
+    assert "infinite" in [text.get_text() for text in display.ax_.texts]
+    assert np.isfinite(display.ax_.get_ylim()).all()
+    display.figure_.canvas.draw()
+
+
+def test_given_axes_are_used_and_no_style_is_touched(fitted):
+    before = dict(mpl.rcParams)
+    figure, ax = plt.subplots()
+    display = fitted.bound_report_().plot(ax=ax)
+    assert display.ax_ is ax
+    assert display.figure_ is figure
+    assert dict(mpl.rcParams) == before
+
+
+def test_nothing_to_draw_and_nothing_to_draw_with(fitted, monkeypatch):
+    with pytest.raises(ValueError, match="no bound to draw"):
+        BoundReport((), 0.0, None, 0.05).plot()
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"sklearn-rnnbound\[plots\]"):
+        fitted.bound_report_().plot()
