@@ -545,6 +545,13 @@ def test_one_fit_of_the_defaults_on_digits(digits):
 
 
 @pytest.mark.parametrize("beta_w", [None, 1.0])
+def test_one_fit_of_the_defaults_on_japanese_vowels(beta_w):
+    X_train, y_train, X_test, y_test = japanese_vowels()
+    clf = RNNBoundClassifier(beta_w=beta_w, random_state=0).fit(X_train, y_train)
+    assert clf.score(X_test, y_test) > 0.93
+
+
+@pytest.mark.parametrize("beta_w", [None, 1.0])
 def test_a_sign_is_remembered_over_a_hundred_steps(beta_w):
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 400)

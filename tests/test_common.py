@@ -5,6 +5,7 @@ import pytest
 from conftest import make_classifier
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_rnnbound import RNNBoundClassifier
 
@@ -19,8 +20,6 @@ class ThreeDimensional(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y, sample_weight=None):
-        from sklearn.utils.validation import validate_data
-
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
         self.inner_ = RNNBoundClassifier(max_iter=self.max_iter, random_state=self.random_state)
         self.inner_.fit(X[:, :, None], y, sample_weight)
@@ -28,19 +27,20 @@ class ThreeDimensional(ClassifierMixin, BaseEstimator):
         return self
 
     def _sequences(self, X):
-        from sklearn.utils.validation import check_is_fitted, validate_data
-
         check_is_fitted(self)
         return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)[:, :, None]
 
     def predict(self, X):
-        return self.inner_.predict(self._sequences(X))
+        sequences = self._sequences(X)
+        return self.inner_.predict(sequences)
 
     def predict_proba(self, X):
-        return self.inner_.predict_proba(self._sequences(X))
+        sequences = self._sequences(X)
+        return self.inner_.predict_proba(sequences)
 
     def decision_function(self, X):
-        return self.inner_.decision_function(self._sequences(X))
+        sequences = self._sequences(X)
+        return self.inner_.decision_function(sequences)
 
 
 CASES = {

@@ -39,7 +39,9 @@ def test_bound_is_a_number_with_named_terms(report):
 
 def test_text(report):
     title, *lines = str(report).splitlines()
-    assert title.startswith("Bounds on P[error] at confidence 0.95 for each bound; train error 0.12")
+    assert title.startswith(
+        "Bounds on P[error] at confidence 0.95 for each bound; train error 0.12"
+    )
     assert title.endswith("test error 0.2500")
     assert lines == [
         "",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_classifier
-from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
 from sklearn_rnnbound.training import Batches, Sequences, as_tensor
 

@@ -1,0 +1,136 @@
+"""The grid of cells and the account of delta."""
+
+import math
+import sys
+
+import pytest
+import transcription as paper
+
+from sklearn_rnnbound.bounds.union import (
+    EXPONENTS,
+    best_margin,
+    cell_exponent,
+    cell_share,
+    fixed_or_cell,
+)
+
+LARGEST = sys.float_info.max
+SMALLEST_NORMAL = sys.float_info.min
+
+
+@pytest.mark.parametrize(
+    ("exponent", "number"), [(0, 1), (1, 2), (-1, 3), (2, 4), (-2, 5), (10, 20), (-10, 21)]
+)
+def test_cells_are_numbered_outwards_from_one(exponent, number):
+    assert cell_share(exponent) == 1 / (number * (number + 1))
+
+
+@pytest.mark.parametrize("exponent", [0, 3, -3, 64, -64, 1024])
+def test_share_is_the_transcribed_one(exponent):
+    assert cell_share(exponent) == paper.share(exponent)
+
+
+@pytest.mark.parametrize("reach", [0, 1, 10, 64, 5000])
+def test_shares_sum_to_one_in_the_limit(reach):
+    # The sum of 1/(j (j + 1)) over j = 1, ..., 2 reach + 1 telescopes to 1 - 1/(2 reach + 2).
+    partial = math.fsum(map(cell_share, range(-reach, reach + 1)))
+    assert partial < 1
+    assert partial == pytest.approx(1 - 1 / (2 * reach + 2), rel=1e-14)
+
+
+@pytest.mark.parametrize("exponent", [-63, -10, -1, 0, 1, 2, 52, 64, 1023])
+def test_cell_of_a_power_ends_at_the_power(exponent):
+    edge = 2.0**exponent
+    assert cell_exponent(edge) == exponent
+    assert cell_exponent(math.nextafter(edge, 0)) == exponent
+    assert cell_exponent(math.nextafter(edge, math.inf)) == exponent + 1
+
+
+@pytest.mark.parametrize(
+    ("value", "exponent"),
+    [
+        (0.0, -64),
+        (5e-324, -64),
+        (SMALLEST_NORMAL / 3, -64),
+        (2.0**-100, -64),
+        (2.0**-64, -64),
+        (math.nextafter(2.0**-64, 1), -63),
+        (LARGEST, 1024),
+    ],
+)
+def test_cell_of_an_extreme_value(value, exponent):
+    assert cell_exponent(value) == exponent
+
+
+@pytest.mark.parametrize("value", [1e-9, 0.1, 0.5, 0.75, 1.0, 3.0, 4.0, 1e6, 7e20])
+def test_cell_is_the_transcribed_one(value):
+    assert cell_exponent(value) == paper.smallest_cell(value)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "reached", "radius"),
+    [(1.5, 1.2, 1.5), (0.0, 0.0, 0.0), ((0.5, 0.25), (0.4, 0.1), 0.75), ((0.0, 2), (0, 1), 2.0)],
+)
+def test_fixed_norm_costs_nothing(fixed, reached, radius):
+    value, share, line = fixed_or_cell("beta_w", fixed, reached)
+    assert (value, share) == (radius, 1.0)
+    assert "beta_w" in line
+    assert "fixed beforehand" in line
+
+
+@pytest.mark.parametrize(
+    ("reached", "edge", "share"),
+    [
+        (1.0, 1.0, 1 / 2),
+        (1.1, 2.0, 1 / 6),
+        (0.3, 0.5, 1 / 12),
+        (3.0, 4.0, 1 / 20),
+        ((0.5, 0.5), 1.0, 1 / 2),
+        ((1.0, 1.5), 4.0, 1 / 20),
+        (0.0, 2.0**-64, 1 / (129 * 130)),
+        (LARGEST, math.inf, 1 / (2048 * 2049)),
+    ],
+)
+def test_open_norm_pays_for_its_cell(reached, edge, share):
+    value, paid, line = fixed_or_cell("beta_v", None, reached)
+    assert (value, paid) == (edge, share)
+    assert "beta_v unconstrained" in line
+    assert f"1/{round(1 / share)} of delta" in line
+
+
+@pytest.mark.parametrize("reached", [math.inf, (1.0, math.inf), (LARGEST, LARGEST)])
+def test_open_norm_out_of_range_is_infinite(reached):
+    assert fixed_or_cell("beta_w", None, reached)[0] == math.inf
+
+
+@pytest.mark.parametrize("margin", [0.3, 2, 1e-6])
+def test_fixed_margin_costs_nothing(margin):
+    alpha, share, line = best_margin(margin, lambda alpha, share: 1 / 0)
+    assert (alpha, share) == (margin, 1.0)
+    assert "fixed beforehand" in line
+
+
+@pytest.mark.parametrize("best", [-64, -7, 0, 1, 64])
+def test_best_margin_is_the_least_value_at_its_share(best):
+    seen = {}
+
+    def evaluate(alpha, share):
+        seen[math.log2(alpha)] = share
+        return abs(math.log2(alpha) - best)
+
+    alpha, share, line = best_margin("auto", evaluate)
+    assert (alpha, share) == (2.0**best, cell_share(best))
+    assert seen == {float(e): cell_share(e) for e in EXPONENTS}
+    assert f"1/{round(1 / share)} of delta" in line
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, math.inf])
+def test_all_margins_tied_gives_one(value):
+    assert best_margin("auto", lambda alpha, share: value)[:2] == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("tied", "alpha"), [({2, -5}, 4.0), ({-3, 7, 8}, 0.125), ({60, -61}, 2.0**60)]
+)
+def test_tied_margins_give_the_one_nearest_one(tied, alpha):
+    assert best_margin("auto", lambda a, share: math.log2(a) not in tied)[0] == alpha
