@@ -14,6 +14,7 @@ from conftest import make_classifier
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it makes the name below
+from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -72,11 +73,16 @@ def test_cross_validation_with_weights_that_are_routed(small):
     sample_weight = np.random.default_rng(0).integers(1, 4, len(y))
     with sklearn.config_context(enable_metadata_routing=True):
         clf = make_classifier(early_stopping=True).set_fit_request(sample_weight=True)
-        clf.set_score_request(sample_weight=True)
-        pipeline = make_pipeline(FunctionTransformer(), clf)
         results = cross_validate(
-            pipeline, X, y, cv=2, params={"sample_weight": sample_weight}, return_estimator=True
+            make_pipeline(FunctionTransformer(), clf),
+            X,
+            y,
+            cv=2,
+            scoring=make_scorer(accuracy_score).set_score_request(sample_weight=True),
+            params={"sample_weight": sample_weight},
+            return_estimator=True,
         )
+    assert np.isfinite(results["test_score"]).all()
     for estimator in results["estimator"]:
         assert "unweighted" in str(estimator[-1].bound_report_())
 
