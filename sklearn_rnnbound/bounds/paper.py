@@ -7,6 +7,7 @@ bound the row l1 norms of U, W, V; r bounds the Fisher-Rao norm; alpha is the ma
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ _NEVER_BELOW_ONE = (
 
 def indicator_risk(margins: np.ndarray, alpha: float) -> float:
     """(1/n) sum_i 1[M_i <= alpha]."""
-    return float(np.mean(margins <= alpha))
+    return float(np.mean(np.asarray(margins, dtype=np.float64) <= alpha))
 
 
 def ramp_risk(margins: np.ndarray, alpha: float) -> float:
@@ -50,16 +51,19 @@ def ramp_risk(margins: np.ndarray, alpha: float) -> float:
 def _power_sum(beta_w: float, weights: np.ndarray, *factors: float) -> float:
     """Product of the factors and of sum_{s=0}^{L-1} weights_s beta_w^s.
 
-    The sum alone may overflow where the product does not (or where a factor is 0): then it is
+    The sum alone may overflow, or the factors underflow, where the product does not: then it is
     taken in logarithms, and it is inf where the product itself overflows.
     """
+    if not all(factors):
+        return 0.0
+    if beta_w == 0:
+        # 0^0 = 1: only s = 0 is left.
+        beta_w, weights = 1.0, weights[:1]
     steps = np.arange(len(weights))
     with np.errstate(over="ignore"):
         total = float((weights * np.float64(beta_w) ** steps).sum()) * math.prod(factors)
-    if math.isfinite(total):
+    if 0 < total < math.inf:
         return total
-    if not all(factors):
-        return 0.0
     if math.inf in (beta_w, *factors):
         return math.inf
     logs = np.log(weights) + steps * math.log(beta_w) + sum(map(math.log, factors))
@@ -258,6 +262,7 @@ def theorem3(sample: SampleStatistics, setting: Setting) -> Bound:
     return _bound("theorem3", sample, setting, with_noise=True)
 
 
+@np.errstate(over="ignore")
 def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise: bool) -> Bound:
     """Theorem 2, or with noise Theorem 3: they share every step but the noise itself."""
     if setting.activation != "relu":
@@ -287,7 +292,9 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
 
     noise = 0.0
     if with_noise:
-        eigenvalue += setting.noise_std**2
+        variance = setting.noise_std * setting.noise_std
+        # A larger eigenvalue makes the bound smaller: rather too small than inf.
+        eigenvalue = min(eigenvalue + variance, sys.float_info.max)
         max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
         noise = _power_sum(beta_w, np.ones(n_steps), 2.0, beta_v, beta_u, max_noise)
         lines.append(
@@ -317,7 +324,7 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         return tuple(term for term in addends if with_noise or term.name != "noise")
 
     def value(alpha: float, share: float) -> float:
-        return math.fsum(term.value for term in terms(alpha, share))
+        return sum(term.value for term in terms(alpha, share))
 
     alpha, share, line_alpha = best_margin(setting.margin, value)
     total = value(alpha, share)
@@ -367,4 +374,7 @@ def _reason(value: float, linear: float, eigenvalue: float) -> str:
             "Infinite: the second moment of the input has no positive lower bound (lambda_min = "
             "0), and the linear part divides by its root. " + _NEVER_BELOW_ONE
         )
-    return "Infinite: the norms to the power of L leave the range of numbers. " + _NEVER_BELOW_ONE
+    return (
+        "Infinite: a term leaves the range of floating-point numbers, as the norms to the power of "
+        "L soon do. " + _NEVER_BELOW_ONE
+    )

@@ -72,9 +72,9 @@ def fixed_or_cell(name: str, fixed: Norm | None, reached: Norm) -> tuple[float, 
         The assumption in words.
     """
     if fixed is not None:
-        radius = math.fsum(fixed) if isinstance(fixed, tuple) else fixed
+        radius = sum(fixed) if isinstance(fixed, tuple) else fixed
         return radius, 1.0, f"{name} = {radius:g}, fixed beforehand and enforced"
-    value = math.fsum(reached) if isinstance(reached, tuple) else reached
+    value = sum(reached) if isinstance(reached, tuple) else reached
     if not math.isfinite(value):
         return math.inf, 1.0, f"{name} is not finite"
     exponent = cell_exponent(value)
