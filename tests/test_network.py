@@ -1,0 +1,190 @@
+"""The network and its forward recursions against autograd, brute force and plain loops."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_rnnbound import noise
+from sklearn_rnnbound.network import (
+    RecurrentNetwork,
+    fisher_rao_norm,
+    initial_weights,
+    linearized_readout,
+    network_scores,
+    step_coefficients,
+    theta_derivative,
+    torch_threads,
+)
+from sklearn_rnnbound.statistics import gradient_norm
+
+N, L, D, M, K = 7, 5, 3, 6, 4
+
+
+def make_weights(seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((M, D), (M, M), (K, M))
+    return tuple(torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes)
+
+
+def make_inputs(seed=1, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(N, L, D, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def loop_scores(weights, X, activation):
+    U, W, V = (w.numpy() for w in weights)
+    scores = []
+    for x in X.numpy():
+        h = np.zeros(M)
+        for t in range(L):
+            g = U @ x[t] + W @ h
+            h = np.maximum(g, 0) if activation == "relu" else np.tanh(g)
+        scores.append(V @ h)
+    return np.array(scores)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-4), (torch.float64, 1e-12)])
+def test_scores_are_those_of_a_plain_loop(activation, dtype, rtol):
+    weights, X = make_weights(dtype=dtype), make_inputs(dtype=dtype)
+    network = RecurrentNetwork(*weights, activation)
+    expected = loop_scores(make_weights(), make_inputs(), activation)
+    np.testing.assert_allclose(network(X).detach(), expected, rtol=rtol, atol=rtol)
+
+
+def test_scores_in_blocks_of_rows_are_the_scores(monkeypatch):
+    network, X = RecurrentNetwork(*make_weights()), make_inputs()
+    expected = network(X).detach()
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 2 * L * M)
+    torch.testing.assert_close(network_scores(network, X), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_zero_steps_in_front_change_no_score():
+    network, X = RecurrentNetwork(*make_weights()), make_inputs()
+    padded = torch.cat([torch.zeros(N, 9, D, dtype=X.dtype), X], dim=1)
+    torch.testing.assert_close(network(padded), network(X), rtol=1e-12, atol=0)
+
+
+def test_order_of_the_hidden_units_changes_no_score():
+    U, W, V = make_weights()
+    X, order = make_inputs(), torch.tensor([3, 0, 5, 1, 4, 2])
+    permuted = RecurrentNetwork(U[order], W[order][:, order], V[:, order])
+    torch.testing.assert_close(permuted(X), RecurrentNetwork(U, W, V)(X), rtol=1e-10, atol=1e-10)
+
+
+def test_the_global_generator_is_untouched():
+    before = torch.get_rng_state()
+    U, W, V = initial_weights(D, M, K, torch.Generator().manual_seed(0))
+    RecurrentNetwork(U, W, V)(make_inputs())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("hidden_size", [1, 2, 3, 64])
+def test_initial_recurrence_is_orthogonal_and_partly_the_identity(hidden_size):
+    _, W, _ = initial_weights(D, hidden_size, K, torch.Generator().manual_seed(0))
+    eye = torch.eye(hidden_size, dtype=torch.float64)
+    torch.testing.assert_close(W @ W.T, eye)
+    torch.testing.assert_close(W[::4], eye[::4])
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_lemma_1_against_a_jacobian_vector_product(activation):
+    weights, X = make_weights(), make_inputs()
+    network = RecurrentNetwork(*weights, activation)
+    names = [name for name, _ in network.named_parameters()]
+
+    def scores_at(*parameters):
+        return torch.func.functional_call(network, dict(zip(names, parameters, strict=True)), X)
+
+    # A double backward pass: the product of the Jacobian with theta itself.
+    _, expected = torch.autograd.functional.jvp(scores_at, weights, weights)
+    scores, derivative = theta_derivative(*weights, X, activation)
+    torch.testing.assert_close(scores, network(X).detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(derivative, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_eta_is_the_sum_over_steps_of_lemma_1():
+    U, W, V = make_weights()
+    X = make_inputs()
+    _, derivative = theta_derivative(U, W, V, X, "relu")
+    for x, eta in zip(X, derivative, strict=True):
+        h, patterns = torch.zeros(M, dtype=torch.float64), []
+        for t in range(L):
+            g = U @ x[t] + W @ h
+            h = torch.relu(g)
+            patterns.append(torch.diag((g > 0).double()))
+        expected = torch.zeros(K, dtype=torch.float64)
+        for t in range(1, L + 1):
+            path = V @ patterns[L - 1]
+            for s in range(L - 1, t - 1, -1):
+                path = path @ W @ patterns[s - 1]
+            expected += (L + 2 - t) * path @ U @ x[t - 1]
+        torch.testing.assert_close(eta, expected, rtol=1e-10, atol=1e-10)
+
+
+def brute_force_tau(U, W, V, x):
+    return sum(
+        (L + 2 - t) * V @ torch.linalg.matrix_power(W, L - t) @ U @ x[t - 1]
+        for t in range(1, L + 1)
+    )
+
+
+def test_tau_against_powers_and_the_forward_recursion():
+    U, W, V = make_weights()
+    X = make_inputs()
+    tau = X.flatten(1) @ linearized_readout(U, W, V, L).flatten(0, 1)
+    torch.testing.assert_close(tau, torch.stack([brute_force_tau(U, W, V, x) for x in X]))
+    s = torch.zeros(N, M, dtype=torch.float64)
+    for t in range(1, L + 1):
+        s = s @ W.T + (L + 2 - t) * X[:, t - 1] @ U.T
+    torch.testing.assert_close(tau, s @ V.T)
+
+
+def test_coefficients():
+    assert step_coefficients(4).tolist() == [5.0, 4.0, 3.0, 2.0]
+
+
+def test_eta_is_tau_where_every_unit_is_active():
+    U, W, V = make_weights()
+    U, W, X = U.abs(), W.abs(), make_inputs().abs()
+    _, eta = theta_derivative(U, W, V, X, "relu")
+    tau = X.flatten(1) @ linearized_readout(U, W, V, L).flatten(0, 1)
+    torch.testing.assert_close(eta, tau)
+
+
+def test_linearized_fisher_rao_norm_is_the_root_mean_square_of_the_largest_tau():
+    U, W, V = make_weights()
+    X = make_inputs()
+    expected = np.sqrt(
+        np.mean([max(float(v) ** 2 for v in brute_force_tau(U, W, V, x)) for x in X])
+    )
+    assert fisher_rao_norm(U, W, V, [X[:4], X[4:]]) == pytest.approx(expected, rel=1e-12)
+    assert fisher_rao_norm(U, W, 3 * V, [X]) == pytest.approx(3 * expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_gradient_fisher_rao_norm_against_the_gradient_of_every_sample(activation, monkeypatch):
+    weights, X = make_weights(), make_inputs()
+    targets = torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    network = RecurrentNetwork(*weights, activation)
+    products = []
+    for x, y in zip(X, targets, strict=True):
+        loss = torch.nn.functional.cross_entropy(network(x[None]), y[None])
+        gradients = torch.autograd.grad(loss, list(network.parameters()))
+        products.append(sum((w * g).sum() for w, g in zip(weights, gradients, strict=True)))
+    expected = torch.stack(products).square().mean().sqrt().item()
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 3 * L * M)
+    assert gradient_norm(network, X, targets) == pytest.approx(expected, rel=1e-10)
+
+
+def fail_with_threads(count):
+    with torch_threads(count):
+        assert torch.get_num_threads() == count
+        raise RuntimeError("inside")
+
+
+def test_thread_count_comes_back_after_an_error():
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="inside"):
+        fail_with_threads(before + 1)
+    assert torch.get_num_threads() == before
