@@ -388,10 +388,11 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
                 previous = initial_weights(X.shape[2], self.hidden_size, len(classes), generator)
                 constraints.orient_(*previous)
             U, W, V = (value.to(device, data.X.dtype) for value in previous)
-            constraints.project_(U, W, V)
+            module = RecurrentNetwork(U, W, V, self.activation)
+            constraints.project_(*module.weights)
             optimizer, options = _OPTIMIZERS[self.optimizer]
             net = self._make_net(
-                RecurrentNetwork(U, W, V, self.activation),
+                module,
                 constraints,
                 evaluation_seed,
                 noise_generator=torch.Generator(device).manual_seed(noise_seed),

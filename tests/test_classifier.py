@@ -343,6 +343,10 @@ def test_warm_start_goes_on_and_checks_what_it_goes_on_from(small):
     afresh = clf.set_params(warm_start=False, random_state=1).fit(X, y).W_
     assert not np.allclose(afresh, first)
     clf.set_params(warm_start=True)
+    before, copy = clf.W_, clf.W_.copy()
+    clf.set_params(beta_w=0.1).fit(X, y)
+    np.testing.assert_array_equal(before, copy)
+    assert clf.beta_w_ <= 0.1
     with pytest.raises(ValueError, match="classes of the previous fit"):
         clf.fit(X, y + 1)
     with pytest.raises(ValueError, match="hidden_size"):
