@@ -51,7 +51,13 @@ from sklearn_rnnbound.training import (
     as_tensor,
     train,
 )
-from sklearn_rnnbound.validation import DTYPES, as_array_like, check_radius, resolve_device
+from sklearn_rnnbound.validation import (
+    DTYPES,
+    as_array_like,
+    check_callbacks,
+    check_radius,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.report import BoundReport
@@ -364,6 +370,7 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> RNNBoundClassifier:
         constraints = self._constraints()
         device = resolve_device(self.device)
+        check_callbacks(self.callbacks)
         X, y = self._validate(X, y)
         weights = None
         if sample_weight is not None:
@@ -374,7 +381,7 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
                 X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
         classes, targets = np.unique(y, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y must hold two classes or more, but has one class: {classes[0]!r}")
+            raise ValueError(f"y must hold two classes or more, but has one class: {classes[0]}")
         weights = self._loss_weights(weights, y, classes, targets)
         previous = self._previous_weights(X, classes)
         self._check_input_bound(X)
@@ -560,12 +567,18 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         loss_weights = None if weights is None else torch.from_numpy(weights).to(inputs)
         if not self.early_stopping:
             return Sequences(inputs, numbers, loss_weights), None
-        parts = train_test_split(
-            np.arange(len(targets)),
-            test_size=self.validation_fraction,
-            stratify=targets,
-            random_state=split_seed,
-        )
+        try:
+            parts = train_test_split(
+                np.arange(len(targets)),
+                test_size=self.validation_fraction,
+                stratify=targets,
+                random_state=split_seed,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping cannot hold out validation_fraction={self.validation_fraction} of "
+                f"every class: {error}"
+            ) from error
         rows, held_out = (torch.from_numpy(np.sort(part)).to(device) for part in parts)
         return (
             Sequences(inputs, numbers, loss_weights, rows),
@@ -675,8 +688,6 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             activation=self.activation,
             noise=self.noise,
             noise_std=float(self.noise_std),
-            margin=self.margin if isinstance(self.margin, str) else float(self.margin),
-            delta=float(self.delta),
             notes=tuple(notes),
         )
 
@@ -798,9 +809,9 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             Test data; their error is shown beside the bounds and enters none.
         y_test : array-like of shape (n,), default=None
             Test labels.
-        methods : "all" or list of str, default="all"
-            Keys of :data:`sklearn_rnnbound.BOUNDS`. With "all", bounds that do not apply are left
-            out with a line that says why.
+        methods : "all", str or list of str, default="all"
+            Key or keys of :data:`sklearn_rnnbound.BOUNDS`. With "all", bounds that do not apply are
+            left out with a line that says why.
         margin, delta : float or None, default=None
             As in :meth:`generalization_bound_`.
         simultaneous : bool, default=False
@@ -817,11 +828,15 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         if (X_test is None) != (y_test is None):
             raise ValueError("X_test and y_test go together: give both or none")
         test_error = None if X_test is None else 1.0 - float(self.score(X_test, y_test))
-        names, omitted = list(BOUNDS) if methods == "all" else list(methods), []
+        omitted: list[str] = []
         if methods == "all":
-            omitted = [reason for name in names if (reason := self._obstacle(name)) is not None]
-            names = [name for name in names if self._obstacle(name) is None]
-        shared = replace(setting, delta=setting.delta / len(names)) if simultaneous else setting
+            obstacles = {name: self._obstacle(name) for name in BOUNDS}
+            names = [name for name, obstacle in obstacles.items() if obstacle is None]
+            omitted = [obstacle for obstacle in obstacles.values() if obstacle is not None]
+        else:
+            names = [methods] if isinstance(methods, str) else list(methods)
+        n_shares = len(names) if simultaneous and names else 1
+        shared = replace(setting, delta=setting.delta / n_shares)
         return BoundReport(
             bounds=tuple(self._bound(name, shared) for name in names),
             train_error=float(np.mean(self._statistics.clean.margins <= 0)),
@@ -881,17 +896,16 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _fitted_setting(self, margin: float | None, delta: float | None) -> Setting:
         check_is_fitted(self)
-        given: dict[str, Any] = {
-            name: value
-            for name, value in {"margin": margin, "delta": delta}.items()
-            if value is not None
+        values: dict[str, Any] = {
+            "margin": self.margin if margin is None else margin,
+            "delta": self.delta if delta is None else delta,
         }
         validate_parameter_constraints(
-            {name: self._parameter_constraints[name] for name in given},
-            given,
+            {name: self._parameter_constraints[name] for name in values},
+            values,
             caller_name=type(self).__name__,
         )
-        return replace(self._setting, **given)
+        return replace(self._setting, **values)
 
     def _bound(self, method: str, setting: Setting) -> Bound:
         if method == "paper":

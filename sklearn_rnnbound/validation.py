@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import Callback
 
 from sklearn_rnnbound.constraints import Radius
 
-__all__ = ["DTYPES", "as_array_like", "check_radius", "resolve_device"]
+__all__ = ["DTYPES", "as_array_like", "check_callbacks", "check_radius", "resolve_device"]
 
 #: Types that are kept; all others become the first.
 DTYPES = [np.float64, np.float32]
@@ -23,7 +24,9 @@ _RAGGED = (
 def as_array_like(X: Any) -> tuple[Any, int]:
     """Input that scikit-learn can check, and its number of dimensions."""
     if isinstance(X, torch.Tensor):
-        X = X.detach().cpu().numpy()
+        X = X.detach().cpu()
+        # NumPy has no bfloat16.
+        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
     if isinstance(X, list | tuple):
         try:
             X = np.asarray(X)
@@ -56,6 +59,18 @@ def check_radius(name: str, value: Any) -> Radius:
             "None"
         )
     return float(value[0]), float(value[1])
+
+
+def check_callbacks(callbacks: list[Any] | None) -> None:
+    """Raise TypeError unless all are skorch callbacks, or pairs of a name and a callback."""
+    for item in callbacks or []:
+        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise TypeError(
+                "callbacks must hold skorch callbacks or pairs (name, callback), and holds "
+                f"{item!r}"
+            )
 
 
 def resolve_device(name: str) -> torch.device:

@@ -226,6 +226,17 @@ def test_bad_parameters(small, params, message):
         make_classifier(**params).fit(*small)
 
 
+def test_callbacks_must_be_callbacks(small):
+    with pytest.raises(TypeError, match=r"callbacks must hold skorch callbacks.*3"):
+        make_classifier(callbacks=[("three", 3)]).fit(*small)
+
+
+def test_validation_part_needs_two_samples_of_each_class(small):
+    X, _ = small
+    with pytest.raises(ValueError, match=r"early_stopping.*validation_fraction=0\.1"):
+        make_classifier(early_stopping=True).fit(X, np.arange(60) == 0)
+
+
 def test_width_that_is_no_multiple_of_step_size(small):
     X, y = small
     with pytest.raises(ValueError, match=r"10 columns.*step_size=3"):
@@ -432,6 +443,12 @@ def test_margin_and_delta_of_a_call_override_the_parameters(fitted):
             fitted.generalization_bound_(**wrong)
 
 
+def test_margin_and_delta_are_read_when_a_bound_is_asked_for(small):
+    clf = make_classifier().fit(*small)
+    fresh = clf.generalization_bound_(margin=2.0, delta=0.2)
+    assert clf.set_params(margin=2.0, delta=0.2).generalization_bound_() == fresh
+
+
 def test_unknown_and_inapplicable_methods(small, fitted):
     with pytest.raises(ValueError, match=r"'theorem9' is unknown.*'theorem2'"):
         fitted.generalization_bound_(method="theorem9")
@@ -441,7 +458,7 @@ def test_unknown_and_inapplicable_methods(small, fitted):
     tanh = make_classifier(activation="tanh").fit(*small)
     with pytest.raises(ValueError, match=r"relu' only.*no bound applies"):
         tanh.generalization_bound_()
-    report = tanh.bound_report_()
+    report = tanh.bound_report_(simultaneous=True)
     assert len(report) == 0
     assert len(report.omitted) == len(BOUNDS)
 
@@ -454,6 +471,12 @@ def test_report_shares_delta_among_its_rows_when_they_hold_together(fitted):
             method=bound.name, delta=fitted.delta / 2
         )
     assert together["theorem3"].value > alone["theorem3"].value
+
+
+def test_report_of_one_bound_by_name(fitted):
+    assert [bound.name for bound in fitted.bound_report_(methods="theorem2")] == ["theorem2"]
+    names = [bound.name for bound in fitted.bound_report_(methods=["theorem3", "theorem2"])]
+    assert names == ["theorem3", "theorem2"]
 
 
 def test_report_errors(fitted, small):
