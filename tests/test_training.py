@@ -134,6 +134,13 @@ def test_skorch_early_stopping_ends_training_without_a_warning(small):
     assert clf.n_iter_ < 10
 
 
+def test_the_fitted_net_predicts_on_its_own(small):
+    X, y = small
+    clf = make_classifier().fit(X, y)
+    np.testing.assert_array_equal(clf.classes_[clf.net_.predict(X)], clf.predict(X))
+    np.testing.assert_allclose(clf.net_.predict_proba(X), clf.predict_proba(X))
+
+
 def test_ctrl_c_leaves_fit_and_the_estimator_as_it_was(small, fitted):
     class Interrupt(Callback):
         def on_epoch_end(self, net, **kwargs):
