@@ -25,8 +25,8 @@ def _project_l1(rows: torch.Tensor, radius: float) -> torch.Tensor:
     counts = torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device=rows.device)
     last = (ordered * counts > excess).sum(1, keepdim=True) - 1
     shrunk = (magnitudes - (excess / counts).gather(1, last)).clamp(min=0)
-    # Rounding may leave the sum above the radius in the last bits.
-    shrunk *= (radius / shrunk.sum(1, keepdim=True)).clamp(max=1)
+    # The running sums above leave the norm off the radius in the last digits.
+    shrunk *= radius / shrunk.sum(1, keepdim=True)
     return shrunk * rows.sign()
 
 

@@ -1,5 +1,7 @@
 """Projections against a quadratic program, bisection and every order of summation."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ def projected(A, radius):
     return result.numpy()
 
 
-def quadratic_program(v, constraints, lower=0.0):
+def quadratic_program(v, constraints):
     """argmin |p - q - v|^2 over p, q >= 0 under linear constraints on (p, q)."""
     d = len(v)
     start = np.zeros(2 * d)
@@ -24,7 +26,7 @@ def quadratic_program(v, constraints, lower=0.0):
         lambda z: 0.5 * np.sum((z[:d] - z[d:] - v) ** 2),
         start,
         jac=lambda z: np.concatenate([z[:d] - z[d:] - v, v - z[:d] + z[d:]]),
-        bounds=[(lower, None)] * (2 * d),
+        bounds=[(0.0, None)] * (2 * d),
         constraints=[
             {"type": "ineq", "fun": lambda z, c=c, b=b: b - c @ z, "jac": lambda z, c=c, b=b: -c}
             for c, b in constraints
@@ -37,15 +39,16 @@ def quadratic_program(v, constraints, lower=0.0):
 
 
 def bisected(v, radius):
-    """Projection on the l1 ball by bisection of the threshold."""
-    if np.abs(v).sum() <= radius:
+    """Projection on the l1 ball by bisection of the threshold, without rounding."""
+    sizes = [abs(Fraction(float(value))) for value in v]
+    if sum(sizes) <= radius:
         return v
-    low, high = 0.0, np.abs(v).max()
-    for _ in range(200):
+    low, high = Fraction(0), max(sizes)
+    while high - low > 1e-15 * radius:
         middle = (low + high) / 2
-        too_large = np.maximum(np.abs(v) - middle, 0).sum() > radius
+        too_large = sum(size - middle for size in sizes if size > middle) > radius
         low, high = (middle, high) if too_large else (low, middle)
-    return np.sign(v) * np.maximum(np.abs(v) - high, 0)
+    return np.sign(v) * [float(max(size - high, 0)) for size in sizes]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -69,12 +72,43 @@ def test_sign_budgets_against_a_quadratic_program(seed, budgets):
     np.testing.assert_allclose(projected(rows, budgets), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("width", [1, 2, 33])
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e8])
-def test_ball_against_bisection(width, scale):
-    rows = np.random.default_rng(width).normal(size=(20, width)) * scale
-    expected = np.array([bisected(v, 0.9) for v in rows])
-    np.testing.assert_allclose(projected(rows, 0.9), expected, rtol=1e-6, atol=1e-8 * min(scale, 1))
+def spread_rows(seed, n_rows, width, dtype=np.float64):
+    """Rows of one size, rows of many sizes, and rows of entries of many sizes."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(3, n_rows, width))
+    rows[1] *= 10.0 ** rng.uniform(-8, 8, size=(n_rows, 1))
+    rows[2] *= 10.0 ** rng.uniform(-8, 8, size=(n_rows, width))
+    return rows.reshape(-1, width).astype(dtype)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 33])
+@pytest.mark.parametrize("radius", [1e-3, 0.9, 7.0])
+def test_ball_against_exact_bisection(width, radius):
+    rows = spread_rows(width, 5, width)
+    expected = [bisected(v, radius) for v in rows]
+    np.testing.assert_allclose(projected(rows, radius), expected, rtol=0, atol=1e-12 * radius)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 33])
+@pytest.mark.parametrize("budgets", [(1e-3, 7.0), (0.9, 0.3), (0.0, 1.0)])
+def test_sign_budgets_against_exact_bisection(width, budgets):
+    rows = spread_rows(width, 5, width)
+    # The two parts share no entry, so each is projected for itself; a budget 0 leaves none.
+    expected = [
+        sum(
+            sign * bisected(np.maximum(sign * v, 0), budget)
+            for sign, budget in zip((1, -1), budgets, strict=True)
+            if budget
+        )
+        for v in rows
+    ]
+    np.testing.assert_allclose(projected(rows, budgets), expected, rtol=0, atol=1e-11)
+
+
+def near_boundary(beta, width, dtype):
+    """Equal entries whose sums differ from beta by a few units in the last place."""
+    steps = 1 + np.arange(-8, 9)[:, None] * np.finfo(dtype).eps / 2
+    return (beta / width * steps * np.ones(width)).astype(dtype)
 
 
 def sums_in_many_orders(A, rng):
@@ -93,26 +127,75 @@ def sums_in_many_orders(A, rng):
 @pytest.mark.parametrize("beta", [1e-3, 0.3, 0.9, 1.0, 7.0])
 def test_rows_satisfy_the_constraint_in_every_order_of_summation(dtype, width, beta):
     rng = np.random.default_rng(width)
-    spread = 10.0 ** rng.uniform(-8, 8, size=(200, 1))
-    rows = (rng.normal(size=(200, width)) * spread).astype(dtype)
-    rows[100:] = np.sign(rows[100:]) * np.abs(rows[100:]) ** 0.1 / width
+    rows = np.concatenate([spread_rows(width, 70, width, dtype), near_boundary(beta, width, dtype)])
     outside = np.abs(rows).astype(np.float64).sum(1) > beta
     result = projected(rows, beta)
     for sums in sums_in_many_orders(result, rng):
         assert (sums <= beta).all()
-    # Not deeper inside than promised.
-    slack = 2 * width * np.finfo(dtype).eps
-    exact = np.abs(result).astype(np.float64).sum(1)
+    # Not deeper inside than rounding asks for.
+    slack = 2 * (width + 1) * np.finfo(dtype).eps
+    exact = np.array([float(sum(map(Fraction, row.tolist()))) for row in np.abs(result[outside])])
     assert outside.any()
-    assert (exact[outside] >= beta * (1 - slack) * (1 - 1e-15)).all()
+    assert (exact >= beta * (1 - slack)).all()
+    assert (result * np.sign(rows) >= 0).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("radius", [0.7, (0.4, 0.2)])
-def test_a_second_projection_changes_nothing(dtype, radius):
-    rows = np.random.default_rng(0).normal(size=(300, 40)).astype(dtype)
-    once = projected(rows, radius)
+@pytest.mark.parametrize("width", [1, 2, 7, 64, 513])
+@pytest.mark.parametrize("budgets", [(1e-3, 7.0), (0.9, 0.3), (1.0, 0.0)])
+def test_sign_budgets_hold_in_every_order_of_summation(dtype, width, budgets):
+    rng = np.random.default_rng(width)
+    result = projected(spread_rows(width, 70, width, dtype), budgets)
+    for part, budget in zip((np.maximum(result, 0), np.minimum(result, 0)), budgets, strict=True):
+        for sums in sums_in_many_orders(part, rng):
+            assert (sums <= budget).all()
+
+
+def one_in_front(width, beta, dtype=np.float64):
+    """Rows of equal entries, but for a first one that is larger by nearly the radius."""
+    rng = np.random.default_rng(width)
+    rows = rng.uniform(0.1, 5, size=(20, 1)) * beta * np.ones(width)
+    rows[:, 0] += beta * rng.uniform(0.5, 0.99999, size=20)
+    return rows.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [7, 64, 513])
+@pytest.mark.parametrize("beta", [0.9, 1.0])
+def test_one_entry_in_front_of_many_equal_ones(dtype, width, beta):
+    # The running sums of the threshold search round alike at every entry.
+    once = projected(one_in_front(width, beta, dtype), beta)
+    for sums in sums_in_many_orders(once, np.random.default_rng(0)):
+        assert (sums <= beta).all()
+    np.testing.assert_array_equal(projected(once, beta), once)
+
+
+@pytest.mark.parametrize("width", [64, 513])
+def test_one_entry_in_front_of_many_equal_ones_is_projected_to_the_last_digits(width):
+    sums = projected(one_in_front(width, 1.0), 1.0).sum(1)
+    assert (sums >= 1 - 2 * (width + 1) * np.finfo(float).eps).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 2, 7, 64, 513])
+@pytest.mark.parametrize("radius", [1e-3, 0.7, 1.0, np.pi, (0.4, 0.2), (7.0, 1e-3), (0.0, 1.0)])
+def test_a_second_projection_changes_nothing(dtype, width, radius):
+    once = projected(spread_rows(width, 70, width, dtype), radius)
     np.testing.assert_array_equal(projected(once, radius), once)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 7, 513])
+def test_rows_inside_stay_as_they_are_beside_rows_outside(dtype, width):
+    rows = spread_rows(width, 20, width, dtype).astype(np.float64)
+    # Inside by twice the slack, which is more than any rounding of the sum.
+    slack = 2 * width * np.finfo(dtype).eps
+    rows[::2] *= (1 - slack) / np.abs(rows[::2]).sum(1, keepdims=True)
+    rows[1::2] *= 2 / np.abs(rows[1::2]).sum(1, keepdims=True)
+    rows = rows.astype(dtype)
+    result = projected(rows, 1.0)
+    np.testing.assert_array_equal(result[::2], rows[::2])
+    assert (result[1::2] != rows[1::2]).any(axis=1).all()
 
 
 @pytest.mark.parametrize("radius", [10.0, (5.0, 5.0), None])
@@ -121,11 +204,17 @@ def test_rows_inside_stay_as_they_are(radius):
     np.testing.assert_array_equal(projected(rows, radius), rows)
 
 
-def test_special_rows():
-    np.testing.assert_array_equal(projected(np.ones((2, 3)), 0.0), np.zeros((2, 3)))
-    vertex = projected(np.array([[1e30, -3.0, 2.0], [0.0, -1e30, 1e30]]), 1.0)
-    np.testing.assert_allclose(vertex, [[1, 0, 0], [0, -0.5, 0.5]], rtol=1e-14)
-    np.testing.assert_allclose(projected(np.array([[3.0, -3.0]]), (1.0, 0.0)), [[1, 0]], rtol=1e-14)
+@pytest.mark.parametrize("radius", [0.0, (0.0, 0.0)])
+def test_radius_zero_leaves_nothing(radius):
+    rows = np.array([[1.0, -1e30, 1e-300], [0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(projected(rows, radius), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-6), (np.float64, 2e-15)])
+def test_huge_entries_give_a_vertex_or_the_middle_of_a_side(dtype, rtol):
+    rows = np.array([[1e30, -3.0, 2.0], [0.0, -1e30, 1e30]], dtype=dtype)
+    np.testing.assert_allclose(projected(rows, 1.0), [[1, 0, 0], [0, -0.5, 0.5]], rtol=rtol)
+    np.testing.assert_allclose(projected(rows, (2.0, 0.0)), [[2, 0, 0], [0, 0, 2]], rtol=rtol)
 
 
 @settings(max_examples=50, deadline=None)
@@ -143,6 +232,25 @@ def test_no_point_of_the_ball_is_nearer_and_no_sign_flips(v, w, beta):
     assert (nearest * v >= 0).all()
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    v=st.lists(st.floats(-10, 10), min_size=4, max_size=4),
+    w=st.lists(st.floats(-10, 10), min_size=4, max_size=4),
+    budgets=st.tuples(st.floats(0, 5), st.floats(0.01, 5)),
+)
+def test_no_point_within_the_sign_budgets_is_nearer_and_no_sign_flips(v, w, budgets):
+    v, w = np.array(v), np.array(w)
+    nearest = projected(v[None], budgets)[0]
+    parts = np.maximum(w, 0), np.maximum(-w, 0)
+    positive, negative = (
+        part * min(1, budget / max(part.sum(), 1e-300))
+        for part, budget in zip(parts, budgets, strict=True)
+    )
+    distance = np.linalg.norm(positive - negative - v)
+    assert np.linalg.norm(nearest - v) <= distance + 1e-9
+    assert (nearest * v >= 0).all()
+
+
 def test_row_norms():
     A = np.array([[1.0, -2.0], [3.0, 0.5]], dtype=np.float32)
     assert row_norm(A) == 3.5
@@ -155,12 +263,22 @@ def random_weights(seed, m=4, d=3, k=2):
     return [torch.tensor(rng.normal(size=s)) for s in ((m, d), (m, m), (k, m))]
 
 
+def test_one_unit_type_is_projected_matrix_by_matrix():
+    before, after = random_weights(0), random_weights(0)
+    constraints = WeightConstraints(0.8, (0.3, 0.2), None)
+    constraints.orient_(*after)
+    constraints.project_(*after)
+    for weight, result, radius in zip(before, after, (0.8, (0.3, 0.2), None), strict=True):
+        np.testing.assert_array_equal(result, projected(weight.numpy(), radius))
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_two_unit_types_are_projected_on_signs_blocks_and_ball_together(seed):
-    U, W, V = (weight.clone() for weight in random_weights(seed))
-    before = [weight.numpy() for weight in random_weights(seed)]
+@pytest.mark.parametrize("signs", [[1.0, 1.0, -1.0, -1.0], [1.0, 1.0, 1.0, -1.0, -1.0]])
+def test_two_unit_types_are_projected_on_signs_blocks_and_ball_together(seed, signs):
+    signs = np.array(signs)
+    U, W, V = random_weights(seed, m=len(signs))
+    before = [weight.numpy() for weight in random_weights(seed, m=len(signs))]
     WeightConstraints(0.8, 0.6, 0.5, unit_types=2).project_(U, W, V)
-    signs = np.array([1.0, 1.0, -1.0, -1.0])
     same_type = signs[:, None] == signs
     patterns = [np.tile(signs[:, None], 3), np.where(same_type, 1.0, 0.0), np.tile(signs, (2, 1))]
     for after, rows, pattern, beta in zip(
@@ -189,5 +307,6 @@ def test_fresh_weights_are_oriented_without_losing_their_size():
         torch.testing.assert_close(weight.abs(), size)
     assert (U[:2] >= 0).all()
     assert (U[2:] <= 0).all()
+    assert (V[:, :2] >= 0).all()
     assert (V[:, 2:] <= 0).all()
     assert (W >= 0).all()

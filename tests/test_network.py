@@ -15,6 +15,7 @@ from sklearn_rnnbound.network import (
     theta_derivative,
     torch_threads,
 )
+from sklearn_rnnbound.noise import InputNoise, input_chunks
 from sklearn_rnnbound.statistics import gradient_norm
 
 N, L, D, M, K = 7, 5, 3, 6, 4
@@ -26,9 +27,13 @@ def make_weights(seed=0, dtype=torch.float64):
     return tuple(torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes)
 
 
-def make_inputs(seed=1, dtype=torch.float64):
+def make_inputs(seed=1, dtype=torch.float64, n_steps=L):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(N, L, D, generator=generator, dtype=torch.float64).to(dtype)
+    return torch.randn(N, n_steps, D, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def front_padded(X, n_zeros=9):
+    return torch.cat([X.new_zeros(len(X), n_zeros, X.shape[2]), X], dim=1)
 
 
 def loop_scores(weights, X, activation):
@@ -59,23 +64,38 @@ def test_scores_in_blocks_of_rows_are_the_scores(monkeypatch):
     torch.testing.assert_close(network_scores(network, X), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_zero_steps_in_front_change_no_score():
-    network, X = RecurrentNetwork(*make_weights()), make_inputs()
-    padded = torch.cat([torch.zeros(N, 9, D, dtype=X.dtype), X], dim=1)
-    torch.testing.assert_close(network(padded), network(X), rtol=1e-12, atol=0)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_zero_steps_in_front_change_no_score(activation):
+    network, X = RecurrentNetwork(*make_weights(), activation), make_inputs()
+    torch.testing.assert_close(network(front_padded(X)), network(X), rtol=1e-12, atol=0)
 
 
-def test_order_of_the_hidden_units_changes_no_score():
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_order_of_the_hidden_units_changes_no_score(activation):
     U, W, V = make_weights()
     X, order = make_inputs(), torch.tensor([3, 0, 5, 1, 4, 2])
-    permuted = RecurrentNetwork(U[order], W[order][:, order], V[:, order])
-    torch.testing.assert_close(permuted(X), RecurrentNetwork(U, W, V)(X), rtol=1e-10, atol=1e-10)
+    permuted = RecurrentNetwork(U[order], W[order][:, order], V[:, order], activation)
+    expected = RecurrentNetwork(U, W, V, activation)(X)
+    torch.testing.assert_close(permuted(X), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_weights_are_copies():
+    weights, X = make_weights(), make_inputs()
+    network = RecurrentNetwork(*make_weights(seed=5))
+    network.load_weights(weights)
+    for own, given in zip(network.weights, weights, strict=True):
+        assert torch.equal(own, given)
+        assert own.data_ptr() != given.data_ptr()
+    assert torch.equal(network(X), RecurrentNetwork(*weights)(X))
 
 
 def test_the_global_generator_is_untouched():
     before = torch.get_rng_state()
     U, W, V = initial_weights(D, M, K, torch.Generator().manual_seed(0))
-    RecurrentNetwork(U, W, V)(make_inputs())
+    network, X = RecurrentNetwork(U, W, V), make_inputs()
+    network(X)
+    network_scores(network, X)
+    gradient_norm(network, X, torch.zeros(N, dtype=torch.int64), InputNoise("laplace", 0.1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -88,8 +108,10 @@ def test_initial_recurrence_is_orthogonal_and_partly_the_identity(hidden_size):
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_lemma_1_against_a_jacobian_vector_product(activation):
-    weights, X = make_weights(), make_inputs()
+@pytest.mark.parametrize("n_steps", [1, 2, 12])
+@pytest.mark.parametrize("n_zeros", [0, 3])
+def test_lemma_1_against_a_jacobian_vector_product(activation, n_steps, n_zeros):
+    weights, X = make_weights(), front_padded(make_inputs(n_steps=n_steps), n_zeros)
     network = RecurrentNetwork(*weights, activation)
     names = [name for name, _ in network.named_parameters()]
 
@@ -103,9 +125,11 @@ def test_lemma_1_against_a_jacobian_vector_product(activation):
     torch.testing.assert_close(derivative, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_eta_is_the_sum_over_steps_of_lemma_1():
-    U, W, V = make_weights()
-    X = make_inputs()
+@pytest.mark.parametrize("decimals", [0, 15])
+def test_eta_is_the_sum_over_steps_of_lemma_1(decimals):
+    # Whole numbers bring many units exactly to zero, where the derivative of relu is zero.
+    U, W, V = (weight.round(decimals=decimals) for weight in make_weights())
+    X = make_inputs().round(decimals=decimals)
     _, derivative = theta_derivative(U, W, V, X, "relu")
     for x, eta in zip(X, derivative, strict=True):
         h, patterns = torch.zeros(M, dtype=torch.float64), []
@@ -123,25 +147,30 @@ def test_eta_is_the_sum_over_steps_of_lemma_1():
 
 
 def brute_force_tau(U, W, V, x):
+    n_steps = len(x)
     return sum(
-        (L + 2 - t) * V @ torch.linalg.matrix_power(W, L - t) @ U @ x[t - 1]
-        for t in range(1, L + 1)
+        (n_steps + 2 - t) * V @ torch.linalg.matrix_power(W, n_steps - t) @ U @ x[t - 1]
+        for t in range(1, n_steps + 1)
     )
 
 
-def test_tau_against_powers_and_the_forward_recursion():
+@pytest.mark.parametrize("n_steps", [1, 2, L])
+def test_tau_against_powers_and_the_forward_recursion(n_steps):
     U, W, V = make_weights()
-    X = make_inputs()
-    tau = X.flatten(1) @ linearized_readout(U, W, V, L).flatten(0, 1)
-    torch.testing.assert_close(tau, torch.stack([brute_force_tau(U, W, V, x) for x in X]))
+    X = make_inputs(n_steps=n_steps)
+    tau = X.flatten(1) @ linearized_readout(U, W, V, n_steps).flatten(0, 1)
+    expected = torch.stack([brute_force_tau(U, W, V, x) for x in X])
+    torch.testing.assert_close(tau, expected, rtol=1e-10, atol=1e-10)
     s = torch.zeros(N, M, dtype=torch.float64)
-    for t in range(1, L + 1):
-        s = s @ W.T + (L + 2 - t) * X[:, t - 1] @ U.T
-    torch.testing.assert_close(tau, s @ V.T)
+    for t in range(1, n_steps + 1):
+        s = s @ W.T + (n_steps + 2 - t) * X[:, t - 1] @ U.T
+    torch.testing.assert_close(tau, s @ V.T, rtol=1e-10, atol=1e-10)
 
 
 def test_coefficients():
     assert step_coefficients(4).tolist() == [5.0, 4.0, 3.0, 2.0]
+    assert step_coefficients(1).tolist() == [2.0]
+    assert step_coefficients(1).dtype == torch.float64
 
 
 def test_eta_is_tau_where_every_unit_is_active():
@@ -162,6 +191,12 @@ def test_linearized_fisher_rao_norm_is_the_root_mean_square_of_the_largest_tau()
     assert fisher_rao_norm(U, W, 3 * V, [X]) == pytest.approx(3 * expected, rel=1e-12)
 
 
+def test_linearized_fisher_rao_norm_runs_in_double_precision():
+    weights, X = make_weights(dtype=torch.float32), make_inputs(dtype=torch.float32)
+    expected = fisher_rao_norm(*(weight.double() for weight in weights), [X.double()])
+    assert fisher_rao_norm(*weights, [X]) == expected
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_gradient_fisher_rao_norm_against_the_gradient_of_every_sample(activation, monkeypatch):
     weights, X = make_weights(), make_inputs()
@@ -175,6 +210,27 @@ def test_gradient_fisher_rao_norm_against_the_gradient_of_every_sample(activatio
     expected = torch.stack(products).square().mean().sqrt().item()
     monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 3 * L * M)
     assert gradient_norm(network, X, targets) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradient_fisher_rao_norm_under_noise_is_that_of_the_noisy_data(dtype, monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 3 * L * M)
+    weights, X = make_weights(dtype=dtype), make_inputs(dtype=dtype)
+    targets, law = torch.tensor([0, 1, 2, 3, 0, 1, 2]), InputNoise("gaussian", 0.5)
+    noisy = torch.cat(list(input_chunks(X, M, law, seed=4)))
+    double = RecurrentNetwork(*(weight.double() for weight in weights))
+    expected = gradient_norm(double, noisy.double(), targets)
+    result = gradient_norm(RecurrentNetwork(*weights), X, targets, law, seed=4)
+    assert result == pytest.approx(expected, rel=1e-12)
+    assert result != pytest.approx(gradient_norm(double, X.double(), targets), rel=1e-3)
+
+
+def test_thread_count_is_set_and_comes_back():
+    before = torch.get_num_threads()
+    for count in (before, before + 1, before + 2):
+        with torch_threads(count):
+            assert torch.get_num_threads() == count
+        assert torch.get_num_threads() == before
 
 
 def fail_with_threads(count):
