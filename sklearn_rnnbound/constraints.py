@@ -15,7 +15,8 @@ Radius = float | tuple[float, float] | None
 
 def _project_l1(rows: torch.Tensor, radius: float) -> torch.Tensor:
     """Euclidean projection of float64 rows outside an l1 ball (Duchi et al. 2008, Figure 1)."""
-    if radius == 0:
+    if radius < rows.shape[1] * torch.finfo(rows.dtype).tiny:
+        # Shared among the entries such a radius underflows: zero, inside the ball, is the answer.
         return torch.zeros_like(rows)
     # The threshold is found relative to the largest entry: rows far outside lose no digits.
     magnitudes = rows.abs()
