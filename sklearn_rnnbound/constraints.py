@@ -49,7 +49,7 @@ def project_rows_(A: torch.Tensor, radius: Radius) -> None:
     """Project every row of A, in place, on its l1 ball or within its sign budgets.
 
     The result satisfies the constraint in the dtype of A, in float64 and in any order of
-    summation; it may lie inside the set by ``2 * width * eps``, relatively.
+    summation; it may lie inside the set by ``2 * (width + 1) * eps``, relatively.
 
     Parameters
     ----------
