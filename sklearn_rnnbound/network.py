@@ -21,6 +21,8 @@ __all__ = [
     "initial_weights",
     "linearized_readout",
     "network_scores",
+    "score_margins",
+    "sensitivities",
     "step_coefficients",
     "theta_derivative",
     "torch_threads",
@@ -79,6 +81,13 @@ def network_scores(network: RecurrentNetwork, X: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         chunks = input_chunks(X, network.recurrence.hidden_size)
         return torch.cat([network(chunk.to(device)) for chunk in chunks])
+
+
+def score_margins(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """M(x, y) = y_y - max_{y' != y} y_{y'} of shape (n,), for scores (n, k) and classes (n,)."""
+    label = targets[:, None].to(scores.device)
+    others = scores.scatter(1, label, -torch.inf).amax(1)
+    return scores.gather(1, label)[:, 0] - others
 
 
 def initial_weights(
@@ -185,6 +194,33 @@ def theta_derivative(
             h = torch.tanh(g)
             s = (1 - h * h) * pulled
     return h @ V.T, (s + h) @ V.T
+
+
+def sensitivities(U: torch.Tensor, W: torch.Tensor, V: torch.Tensor, n_steps: int) -> torch.Tensor:
+    """How far an l-infinity change of the last steps can move two scores apart (paper, Lemma 8).
+
+    Parameters
+    ----------
+    U, W, V : torch.Tensor of shapes (m, d), (m, m), (k, m)
+        Weights.
+    n_steps : int
+        Number of steps L.
+
+    Returns
+    -------
+    reach : torch.Tensor of shape (L + 1, k, k)
+        Entry (s, p, c) is the l1 norm of ``|V_p - V_c| |W|^r |U|``, summed over the powers r < s:
+        the change of ``y_p - y_c`` per unit of change of the last s steps.
+    """
+    differences = (V[:, None] - V[None]).abs()
+    paths = U.abs().sum(1)
+    total = torch.zeros_like(paths)
+    reach = [differences @ total]
+    for _ in range(n_steps):
+        total = total + paths
+        reach.append(differences @ total)
+        paths = W.abs() @ paths
+    return torch.stack(reach)
 
 
 @contextmanager

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 import torch
 
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
+    Weights,
     fisher_rao_norm,
     network_scores,
+    score_margins,
     theta_derivative,
 )
 from sklearn_rnnbound.noise import InputNoise, input_chunks
 
 __all__ = [
+    "BoxStatistics",
+    "HoldoutCounts",
     "InputSums",
+    "NetworkNorms",
+    "PosteriorErrors",
+    "QuantizedErrors",
     "SampleStatistics",
+    "box_statistics",
     "gradient_norm",
-    "margins",
-    "min_eigenvalue",
+    "network_norms",
     "sample_statistics",
 ]
-
-# Up to here a QR factorisation costs seconds; it keeps twice the digits of a Gram matrix.
-_QR_MAX_WIDTH = 1024
-_MIN_CHUNK_ROWS = 1024
-# Worst-case rounding constants are replaced by their roots, times this factor: a bound that
-# holds with high probability (Higham & Mary 2019; Connolly & Higham 2023).
-_ROUNDING_FACTOR = 10.0
-_UNIT_ROUNDOFF = np.finfo(np.float64).eps / 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,17 @@ class InputSums:
         ||X_t^T||_1 = max_j sum_i |x_itj| for every step t.
     square_sums : ndarray of shape (L, d)
         sum_i x_itj^2.
+    step_max_sums : ndarray of shape (L,)
+        sum_i ||x_it||_inf.
+    max_norm : float
+        max_{i,t} ||x_it||_2.
+    scalar_fisher_rao : float or None
+        For two classes the linearised norm of the scalar score y_1 - y_0.
+    whitened_norm : float or None
+        sqrt(tr(X X^T (C E[x x^T] C)^-1)), with E estimated on the sample; None where it was not.
+    energy : pair of floats or None
+        For one feature and a fixed decay b: mean and unbiased variance over the samples of
+        sum_t b^(L-t) x_it^2.
     """
 
     margins: np.ndarray
@@ -58,6 +66,11 @@ class InputSums:
     fisher_rao_gradient: float
     step_abs_sums: np.ndarray
     square_sums: np.ndarray
+    step_max_sums: np.ndarray
+    max_norm: float
+    scalar_fisher_rao: float | None = None
+    whitened_norm: float | None = None
+    energy: tuple[float, float] | None = None
 
     @property
     def frobenius(self) -> float:
@@ -68,6 +81,120 @@ class InputSums:
     def abs_sum(self) -> float:
         """||X^T||_1 = max_{t,j} sum_i |x_itj|."""
         return float(self.step_abs_sums.max())
+
+
+@dataclass(frozen=True)
+class NetworkNorms:
+    """Norms of the trained weights that no constraint speaks of.
+
+    Parameters
+    ----------
+    hidden_size : int
+        m.
+    spectral_u, spectral_w, spectral_v : float
+        Largest singular values of U, W and V.
+    path_norm : float
+        Largest row sum of sum_t |V| |W|^(L-t) |U|; for two classes that of V_1 - V_0.
+    """
+
+    hidden_size: int
+    spectral_u: float
+    spectral_w: float
+    spectral_v: float
+    path_norm: float
+
+
+@dataclass(frozen=True)
+class BoxStatistics:
+    """A box of weights around weights learned on other data.
+
+    Parameters
+    ----------
+    lower, upper : tuple of ndarray of shapes (m, d), (m, m), (k, m)
+        Ends of the intervals of U, W and V.
+    hidden_norms : ndarray of shape (L, m)
+        sqrt(sum_i h_t,k(x_i)^2) of the centre of the box, for steps 1 to L.
+    width : float
+        Relative width of the intervals.
+    n_prior : int
+        Number of samples that the centre was learned on.
+    """
+
+    lower: tuple[np.ndarray, ...]
+    upper: tuple[np.ndarray, ...]
+    hidden_norms: np.ndarray
+    width: float
+    n_prior: int
+
+
+@dataclass(frozen=True)
+class HoldoutCounts:
+    """Errors on held-out data.
+
+    Parameters
+    ----------
+    n_errors, n_samples : int
+        Number of errors, and of samples.
+    """
+
+    n_errors: int
+    n_samples: int
+
+
+@dataclass(frozen=True)
+class QuantizedErrors:
+    """The network with quantised weights.
+
+    Parameters
+    ----------
+    bits : int
+        Bits of a non-zero entry.
+    length : float
+        Length of the whole description in nats.
+    n_errors : int
+        Number of errors on the training sample.
+    reference : str
+        What the description starts from, in words.
+    test_error : float or None
+        Share of errors on test data, where they were given.
+    """
+
+    bits: int
+    length: float
+    n_errors: int
+    reference: str
+    test_error: float | None = None
+
+
+@dataclass(frozen=True)
+class PosteriorErrors:
+    """The randomised classifier on the training sample.
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation of the Gaussian posterior around the trained weights.
+    squared_distance : float
+        ||theta - theta_0||_2^2 to the centre of the prior.
+    n_weights : int
+        Number of weights.
+    error : float
+        Share of errors over the draws.
+    n_draws : float
+        Number of independent draws that the Monte-Carlo bound may count.
+    prior : str
+        Where the prior stands, in words.
+    test_error : float or None
+        Share of errors of draws on test data, where they were given.
+    """
+
+    std: float
+    squared_distance: float
+    n_weights: int
+    error: float
+    n_draws: float
+    prior: str
+    test_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +213,16 @@ class SampleStatistics:
         Smallest eigenvalue of the uncentred second moment, known or estimated.
     beta_u, beta_w, beta_v : float or pair of floats
         Row norms that the weights reached, as sign budgets where the constraint is a pair.
+    network : NetworkNorms
+        Other norms of the weights.
+    box : BoxStatistics or None
+        The box that the weights were held in.
+    holdout : HoldoutCounts or None
+        Errors on held-out data.
+    quantized : tuple of QuantizedErrors
+        The network under several quantisations.
+    posterior : PosteriorErrors or None
+        The randomised classifier.
     """
 
     n_classes: int
@@ -95,6 +232,11 @@ class SampleStatistics:
     beta_u: float | tuple[float, float]
     beta_w: float | tuple[float, float]
     beta_v: float | tuple[float, float]
+    network: NetworkNorms
+    box: BoxStatistics | None = None
+    holdout: HoldoutCounts | None = None
+    quantized: tuple[QuantizedErrors, ...] = ()
+    posterior: PosteriorErrors | None = None
 
     @property
     def n_samples(self) -> int:
@@ -110,13 +252,6 @@ class SampleStatistics:
     def n_features(self) -> int:
         """Number d of features per step."""
         return self.clean.square_sums.shape[1]
-
-
-def margins(scores: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
-    """M(x, y) = y_y - max_{y' != y} y_{y'} for scores (n, k) and class numbers (n,)."""
-    label = targets[:, None].to(scores.device)
-    others = scores.scatter(1, label, -torch.inf).amax(1)
-    return (scores.gather(1, label)[:, 0] - others).cpu().numpy()
 
 
 def gradient_norm(
@@ -159,29 +294,73 @@ def gradient_norm(
     return float(np.sqrt(total / len(X)))
 
 
+def network_norms(U: np.ndarray, W: np.ndarray, V: np.ndarray, n_steps: int) -> NetworkNorms:
+    """Norms of weights U (m, d), W (m, m) and V (k, m) over L steps, in float64."""
+    U, W, V = (np.asarray(weight, dtype=np.float64) for weight in (U, W, V))
+    rows = np.abs(V[1:] - V[:1] if len(V) == 2 else V)
+    first = np.abs(U).sum(1)
+    paths = first
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(n_steps - 1):
+            paths = first + np.abs(W) @ paths
+        # inf times zero: the weights that are zero carry no path.
+        path_norm = float(np.nan_to_num(rows @ paths, nan=np.inf, posinf=np.inf).max())
+    spectral_u, spectral_w, spectral_v = (float(np.linalg.norm(A, 2)) for A in (U, W, V))
+    return NetworkNorms(len(W), spectral_u, spectral_w, spectral_v, path_norm)
+
+
 def _input_sums(
     network: RecurrentNetwork,
     X: torch.Tensor,
     targets: torch.Tensor,
     noise: InputNoise | None,
     seed: int,
+    decay: float | None = None,
 ) -> InputSums:
     width = network.recurrence.hidden_size
-    abs_sums = torch.zeros(X.shape[1:], dtype=torch.float64, device=X.device)
+    n_steps, d = X.shape[1:]
+    abs_sums = torch.zeros((n_steps, d), dtype=torch.float64, device=X.device)
     square_sums = torch.zeros_like(abs_sums)
-    scores = []
+    max_sums = torch.zeros_like(abs_sums[:, 0])
+    largest = torch.zeros((), dtype=torch.float64, device=X.device)
+    scores, energies = [], []
+    powers = None
+    if decay is not None and d == 1:
+        exponents = torch.arange(n_steps - 1, -1, -1, dtype=torch.float64, device=X.device)
+        powers = torch.full_like(exponents, decay) ** exponents
     for chunk in input_chunks(X, width, noise, seed):
         scores.append(network_scores(network, chunk))
         values = chunk.double()
-        abs_sums += values.abs().sum(0)
-        square_sums += values.square().sum(0)
+        magnitudes = values.abs()
+        squares = values.square()
+        abs_sums += magnitudes.sum(0)
+        square_sums += squares.sum(0)
+        max_sums += magnitudes.amax(2).sum(0)
+        largest = torch.maximum(largest, squares.sum(2).amax())
+        if powers is not None:
+            energies.append((squares[:, :, 0] * powers).sum(1))
+    U, W, V = network.weights
+    scalar = None
+    if len(V) == 2:
+        chunks = input_chunks(X, width, noise, seed)
+        scalar = fisher_rao_norm(U, W, V[1:] - V[:1], chunks)
     return InputSums(
-        margins=margins(torch.cat(scores), targets),
-        fisher_rao=fisher_rao_norm(*network.weights, input_chunks(X, width, noise, seed)),
+        margins=score_margins(torch.cat(scores), targets).cpu().numpy(),
+        fisher_rao=fisher_rao_norm(U, W, V, input_chunks(X, width, noise, seed)),
         fisher_rao_gradient=gradient_norm(network, X, targets, noise, seed),
         step_abs_sums=abs_sums.amax(1).cpu().numpy(),
         square_sums=square_sums.cpu().numpy(),
+        step_max_sums=max_sums.cpu().numpy(),
+        max_norm=float(largest.sqrt()),
+        scalar_fisher_rao=scalar,
+        energy=None if powers is None else _mean_and_variance(torch.cat(energies)),
     )
+
+
+def _mean_and_variance(values: torch.Tensor) -> tuple[float, float]:
+    if not values.isfinite().all():
+        return float("inf"), 0.0
+    return float(values.mean()), float(values.var()) if len(values) > 1 else 0.0
 
 
 def sample_statistics(
@@ -191,16 +370,18 @@ def sample_statistics(
     *,
     n_classes: int,
     min_eigenvalue: float,
+    whitened_norm: float | None = None,
     norms: tuple[float | tuple[float, float], ...],
     noise: InputNoise | None,
     seed: int,
+    decay: float | None = None,
 ) -> SampleStatistics:
     """Reduce a sample and a trained network to what the bounds use.
 
     Parameters
     ----------
     network : RecurrentNetwork
-        The trained network.
+        The network.
     X : torch.Tensor of shape (n, L, d)
         Sequences, on the network's device.
     targets : torch.Tensor of shape (n,)
@@ -209,102 +390,83 @@ def sample_statistics(
         k.
     min_eigenvalue : float
         Smallest eigenvalue of the second moment, known or estimated.
+    whitened_norm : float or None
+        Of the input that the network was trained on, where it was estimated.
     norms : tuple
         The row norms reached by U, W and V.
     noise : InputNoise or None
         Noise of the training.
     seed : int
         Seed of the one noise draw.
+    decay : float or None
+        Budget b of the recurrence, where it was fixed beforehand.
 
     Returns
     -------
     statistics : SampleStatistics
         The reduction.
     """
+    clean = _input_sums(network, X, targets, None, seed, decay)
+    noisy = None if noise is None else _input_sums(network, X, targets, noise, seed)
+    if noisy is None:
+        clean = replace(clean, whitened_norm=whitened_norm)
+    else:
+        noisy = replace(noisy, whitened_norm=whitened_norm)
+    U, W, V = (weight.cpu().numpy() for weight in network.weights)
     return SampleStatistics(
         n_classes=n_classes,
-        clean=_input_sums(network, X, targets, None, seed),
-        noisy=None if noise is None else _input_sums(network, X, targets, noise, seed),
+        clean=clean,
+        noisy=noisy,
         min_eigenvalue=min_eigenvalue,
         beta_u=norms[0],
         beta_w=norms[1],
         beta_v=norms[2],
+        network=network_norms(U, W, V, X.shape[1]),
     )
 
 
-def min_eigenvalue(X: np.ndarray) -> float:
-    """Lower bound, up to rounding tight, on lambda_min of the uncentred second moment X^T X / n.
-
-    It is 0 when n < L d or when a coordinate is constantly zero. Up to L d = 1024 it is the
-    square of the smallest singular value, by a QR factorisation in blocks of rows; above, the
-    smallest eigenvalue of the Gram matrix. Both run in float64, and the bound on their rounding
-    is subtracted, so that rounding cannot make a generalization bound too small.
+def box_statistics(
+    lower: Weights,
+    upper: Weights,
+    center: Weights,
+    X: torch.Tensor,
+    activation: str,
+    *,
+    width: float,
+    n_prior: int,
+) -> BoxStatistics:
+    """Reduce a sample to what Theorem I needs of it.
 
     Parameters
     ----------
-    X : ndarray of shape (n, L, d)
-        Sequences.
+    lower, upper : tuple of torch.Tensor of shapes (m, d), (m, m), (k, m)
+        Ends of the intervals.
+    center : tuple of torch.Tensor
+        Any weights in the box.
+    X : torch.Tensor of shape (n, L, d)
+        Sequences, on the device of the weights.
+    activation : {"relu", "tanh"}
+        Activation of the hidden units.
+    width : float
+        Relative width of the intervals.
+    n_prior : int
+        Number of samples that the centre was learned on.
 
     Returns
     -------
-    eigenvalue : float
-        The lower bound, in squared units of X.
+    statistics : BoxStatistics
+        The reduction.
     """
-    n, width = len(X), X.shape[1] * X.shape[2]
-    if n < width:
-        return 0.0
-    largest = np.zeros(X.shape[1:])
-    for chunk in _row_chunks(X):
-        np.maximum(largest, np.abs(chunk).max(0), out=largest)
-    if not largest.all():
-        return 0.0
-    # Without the scale, squares of tiny or huge entries would leave the range of float64.
-    scale = float(largest.max())
-    smallest = _squared_singular_value(X, scale) if width <= _QR_MAX_WIDTH else _gram(X, scale)
-    with np.errstate(over="ignore", under="ignore"):
-        eigenvalue = np.float64(smallest) / n * scale * scale
-    return float(min(max(eigenvalue, 0.0), np.finfo(np.float64).max))
+    U, W, _ = (weight.double() for weight in center)
+    act = torch.relu if activation == "relu" else torch.tanh
+    squares = torch.zeros((X.shape[1], len(W)), dtype=torch.float64, device=X.device)
+    for chunk in input_chunks(X, len(W)):
+        h = torch.zeros((len(chunk), len(W)), dtype=torch.float64, device=X.device)
+        for step, x in enumerate(chunk.double().unbind(1)):
+            h = act(x @ U.T + h @ W.T)
+            squares[step] += h.square().sum(0)
 
+    def arrays(weights: Weights) -> tuple[np.ndarray, ...]:
+        return tuple(weight.double().cpu().numpy() for weight in weights)
 
-def _row_chunks(X: np.ndarray) -> Iterator[np.ndarray]:
-    rows = max(_MIN_CHUNK_ROWS, X.shape[1] * X.shape[2] // 4)
-    for start in range(0, len(X), rows):
-        yield X[start : start + rows]
-
-
-def _flat_chunks(X: np.ndarray, scale: float) -> Iterator[np.ndarray]:
-    for chunk in _row_chunks(X):
-        yield chunk.reshape(len(chunk), -1).astype(np.float64) / scale
-
-
-def _squared_singular_value(X: np.ndarray, scale: float) -> float:
-    """Squared smallest singular value of X / scale, lowered by its rounding error."""
-    width = X.shape[1] * X.shape[2]
-    R = np.zeros((0, width))
-    for chunk in _flat_chunks(X, scale):
-        stacked = np.concatenate([R, chunk])
-        R = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:width]
-    error = _ROUNDING_FACTOR * np.sqrt(len(X) * width) * _UNIT_ROUNDOFF * np.linalg.norm(R)
-    return float(max(scipy.linalg.svdvals(R)[-1] - error, 0.0) ** 2)
-
-
-def _gram(X: np.ndarray, scale: float) -> float:
-    """Smallest eigenvalue of X^T X / scale^2, lowered by its rounding error."""
-    width = X.shape[1] * X.shape[2]
-    G = np.zeros((width, width), order="F")
-    rows = n_chunks = 0
-    for chunk in _flat_chunks(X, scale):
-        # chunk.T is in Fortran order: syrk fills the upper triangle of G in place.
-        G = scipy.linalg.blas.dsyrk(1.0, chunk.T, beta=1.0, c=G, overwrite_c=True)
-        rows, n_chunks = max(rows, len(chunk)), n_chunks + 1
-    trace = float(np.trace(G))
-    smallest = scipy.linalg.eigh(
-        G,
-        lower=False,
-        eigvals_only=True,
-        subset_by_index=[0, 0],
-        overwrite_a=True,
-        check_finite=False,
-    )[0]
-    operations = rows + n_chunks + width
-    return float(smallest - _ROUNDING_FACTOR * np.sqrt(operations) * _UNIT_ROUNDOFF * trace)
+    return BoxStatistics(arrays(lower), arrays(upper), squares.sqrt().cpu().numpy(), width, n_prior)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Bound", "NotApplicableError", "Setting", "Term"]
 
@@ -45,10 +45,10 @@ class Bound:
         in place of a population quantity, or has constants that are not explicit.
     terms : tuple of Term
         Addends; they sum to `value`.
-    margin : float
-        The margin alpha.
-    delta : float
-        Probability with which the bound may fail, everything included.
+    margin : float or None
+        The margin alpha; None where the bound speaks of errors without a margin.
+    delta : float or None
+        Probability with which the bound may fail, everything included; None for a mere order.
     assumptions : tuple of str
         What was assumed, fixed, estimated and paid for.
     vacuous : bool
@@ -61,8 +61,8 @@ class Bound:
     value: float
     kind: str
     terms: tuple[Term, ...]
-    margin: float
-    delta: float
+    margin: float | None
+    delta: float | None
     assumptions: tuple[str, ...]
     vacuous: bool
     reason: str
@@ -75,6 +75,10 @@ class Bound:
     def term(self, name: str) -> float:
         """Value of a term; KeyError when the bound has none of this name."""
         return {term.name: term.value for term in self.terms}[name]
+
+    def explained(self, reason: str) -> Bound:
+        """The same bound, with the reason why it is vacuous."""
+        return replace(self, reason=reason)
 
     def __float__(self) -> float:
         return self.value
@@ -90,6 +94,9 @@ class Setting:
         Radii of the rows of U, W and V; None: not constrained.
     fisher_rao_max : float or None
         Radius of the Fisher-Rao norm on the training data.
+    unit_types : {1, 2}
+        With 2 the first half of the units has U, V >= 0, the other half U, V <= 0, both W >= 0
+        and no connections between them; for two classes, class 0 is then read out as zero.
     input_bound : float or None
         B with ||x||_inf <= B almost surely.
     min_eigenvalue_known : bool
@@ -112,6 +119,7 @@ class Setting:
     beta_w: Norm | None = None
     beta_v: Norm | None = None
     fisher_rao_max: float | None = None
+    unit_types: int = 1
     input_bound: float | None = None
     min_eigenvalue_known: bool = False
     activation: str = "relu"

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
-from sklearn_rnnbound.bounds.union import best_margin, fixed_or_cell
+from sklearn_rnnbound.bounds._numeric import power_sum
+from sklearn_rnnbound.bounds.margin import (
+    at_best_margin,
+    confidence,
+    indicator_risk,
+    ramp_risk,
+)
+from sklearn_rnnbound.bounds.union import fixed_or_cell
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import InputSums, SampleStatistics
 
 __all__ = [
+    "NEVER_BELOW_ONE",
     "expected_max_noise",
-    "indicator_risk",
-    "ramp_risk",
+    "fisher_rao_radius",
+    "relu_only",
     "remark6_radius",
     "rms_max_noise",
     "theorem1",
@@ -29,47 +38,12 @@ __all__ = [
     "theorem3",
 ]
 
-_NEVER_BELOW_ONE = (
+#: Why the paper's bounds and their refined forms are vacuous.
+NEVER_BELOW_ONE = (
     "Theorems 2 and 3 are at least 1 for every sample and every network: what a large margin "
     "leaves of the empirical term, the difference part adds at least four times over. What they "
     "tell is growth: in sigma, lambda_min, the norms and L."
 )
-
-
-def indicator_risk(margins: np.ndarray, alpha: float) -> float:
-    """(1/n) sum_i 1[M_i <= alpha]."""
-    return float(np.mean(np.asarray(margins, dtype=np.float64) <= alpha))
-
-
-def ramp_risk(margins: np.ndarray, alpha: float) -> float:
-    """(1/n) sum_i Phi_alpha(M_i); the ramp is 1 up to 0, 0 from alpha on, and linear between."""
-    # clip first: a margin divided by a tiny alpha may overflow.
-    clipped = np.clip(np.asarray(margins, dtype=np.float64), 0.0, alpha)
-    return float(np.mean(1.0 - clipped / alpha))
-
-
-def _power_sum(beta_w: float, weights: np.ndarray, *factors: float) -> float:
-    """Product of the factors and of sum_{s=0}^{L-1} weights_s beta_w^s.
-
-    The sum alone may overflow, or the factors underflow, where the product does not: then it is
-    taken in logarithms, and it is inf where the product itself overflows.
-    """
-    if not all(factors):
-        return 0.0
-    if beta_w == 0:
-        # 0^0 = 1: only s = 0 is left.
-        beta_w, weights = 1.0, weights[:1]
-    steps = np.arange(len(weights))
-    with np.errstate(over="ignore"):
-        total = float((weights * np.float64(beta_w) ** steps).sum()) * math.prod(factors)
-    if 0 < total < math.inf:
-        return total
-    if math.inf in (beta_w, *factors):
-        return math.inf
-    logs = np.log(weights) + steps * math.log(beta_w) + sum(map(math.log, factors))
-    shift = logs.max()
-    with np.errstate(over="ignore"):
-        return float(np.exp(shift + np.log(np.exp(logs - shift).sum())))
 
 
 def theorem1(
@@ -120,7 +94,7 @@ def theorem1(
         linear = math.inf
     else:
         linear = r * frobenius / (2 * n) / math.sqrt(min_eigenvalue)
-    difference = _power_sum(beta_w, np.arange(1.0, n_steps + 1), beta_v, beta_u, abs_sum, 1 / n)
+    difference = power_sum(beta_w, np.arange(1.0, n_steps + 1), beta_v, beta_u, abs_sum, 1 / n)
     return linear, difference
 
 
@@ -149,7 +123,7 @@ def remark6_radius(
     >>> remark6_radius(n_steps=3, beta_u=1.0, beta_w=1.0, beta_v=1.0, max_input=1.0)
     9.0
     """
-    return _power_sum(beta_w, np.arange(2.0, n_steps + 2), beta_v, beta_u, max_input)
+    return power_sum(beta_w, np.arange(2.0, n_steps + 2), beta_v, beta_u, max_input)
 
 
 def expected_max_noise(noise: str, std: float, n_features: int) -> float:
@@ -265,10 +239,7 @@ def theorem3(sample: SampleStatistics, setting: Setting) -> Bound:
 @np.errstate(over="ignore")
 def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise: bool) -> Bound:
     """Theorem 2, or with noise Theorem 3: they share every step but the noise itself."""
-    if setting.activation != "relu":
-        raise NotApplicableError(
-            f"{name} covers activation='relu' only, and the network has {setting.activation!r}"
-        )
+    relu_only(name, setting)
     inputs: InputSums = sample.noisy if with_noise and sample.noisy else sample.clean
     n, n_steps, k = sample.n_samples, sample.n_steps, sample.n_classes
 
@@ -276,10 +247,9 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
     beta_w, share_w, line_w = fixed_or_cell("beta_w", setting.beta_w, sample.beta_w)
     beta_v, share_v, line_v = fixed_or_cell("beta_v", setting.beta_v, sample.beta_v)
     betas = {"beta_u": beta_u, "beta_w": beta_w, "beta_v": beta_v}
-    r, share_r, line_r, r_certified = _fisher_rao_radius(
+    r, share_r, line_r, r_certified = fisher_rao_radius(
         setting, inputs, sample, betas, with_noise=with_noise
     )
-    log_delta = math.log(setting.delta) + math.log(share_u * share_w * share_v * share_r)
     lines = [line_u, line_w, line_v, line_r]
 
     eigenvalue = sample.min_eigenvalue
@@ -296,7 +266,7 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         # A larger eigenvalue makes the bound smaller: rather too small than inf.
         eigenvalue = min(eigenvalue + variance, sys.float_info.max)
         max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
-        noise = _power_sum(beta_w, np.ones(n_steps), 2.0, beta_v, beta_u, max_noise)
+        noise = power_sum(beta_w, np.ones(n_steps), 2.0, beta_v, beta_u, max_noise)
         lines.append(
             f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
             "one fresh draw per sample"
@@ -311,37 +281,38 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         **betas,
     )
 
-    def terms(alpha: float, share: float) -> tuple[Term, ...]:
+    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
         risk = (ramp_risk if with_noise else indicator_risk)(inputs.margins, alpha)
-        confidence = 3 * math.sqrt((math.log(2) - log_delta - math.log(share)) / (2 * n))
         addends = [
             Term("empirical_risk", risk, "n^0"),
             Term("linear", 4 * k * linear / alpha, "n^-1/2"),
             Term("difference", 4 * k * difference / alpha, "n^0"),
             Term("noise", noise / alpha, "n^0"),
-            Term("confidence", confidence, "n^-1/2"),
+            Term("confidence", confidence(log_delta, n), "n^-1/2"),
         ]
         return tuple(term for term in addends if with_noise or term.name != "noise")
 
-    def value(alpha: float, share: float) -> float:
-        return sum(term.value for term in terms(alpha, share))
-
-    alpha, share, line_alpha = best_margin(setting.margin, value)
-    total = value(alpha, share)
-    return Bound(
-        name=name,
-        value=total,
-        kind="certified" if r_certified and eigenvalue_certified else "plug_in",
-        terms=terms(alpha, share),
-        margin=alpha,
-        delta=setting.delta,
-        assumptions=(*setting.notes, *lines, line_alpha),
-        vacuous=True,
-        reason=_reason(total, linear, eigenvalue),
+    bound = at_best_margin(
+        name,
+        setting,
+        terms,
+        share=share_u * share_w * share_v * share_r,
+        certified=r_certified and eigenvalue_certified,
+        lines=tuple(lines),
     )
+    # Also where rounding puts the value a little below.
+    return replace(bound, vacuous=True, reason=_reason(bound.value, linear, eigenvalue))
 
 
-def _fisher_rao_radius(
+def relu_only(name: str, setting: Setting) -> None:
+    """Raise NotApplicableError for an activation other than relu."""
+    if setting.activation != "relu":
+        raise NotApplicableError(
+            f"{name} covers activation='relu' only, and the network has {setting.activation!r}"
+        )
+
+
+def fisher_rao_radius(
     setting: Setting,
     inputs: InputSums,
     sample: SampleStatistics,
@@ -368,13 +339,13 @@ def _fisher_rao_radius(
 
 def _reason(value: float, linear: float, eigenvalue: float) -> str:
     if math.isfinite(value):
-        return _NEVER_BELOW_ONE
+        return NEVER_BELOW_ONE
     if math.isinf(linear) and eigenvalue == 0:
         return (
             "Infinite: the second moment of the input has no positive lower bound (lambda_min = "
-            "0), and the linear part divides by its root. " + _NEVER_BELOW_ONE
+            "0), and the linear part divides by its root. " + NEVER_BELOW_ONE
         )
     return (
         "Infinite: a term leaves the range of floating-point numbers, as the norms to the power of "
-        "L soon do. " + _NEVER_BELOW_ONE
+        "L soon do. " + NEVER_BELOW_ONE
     )

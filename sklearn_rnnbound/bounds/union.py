@@ -4,17 +4,29 @@ A quantity that was chosen after the data were seen may enter a bound only throu
 fixed before: cell e stands for the value 2^e, the cells are numbered 0, 1, -1, 2, -2, ... from
 1 on, and cell number j gets the share 1 / (j (j + 1)) of delta. The shares sum to 1. Several such
 quantities multiply their shares.
+
+What is finite in number (the candidates of a search, the rows of a report, the forms of a bound)
+shares delta in equal parts, whether or not they were all looked at.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from sklearn_rnnbound.bounds._bound import Norm
+from sklearn_rnnbound.bounds._bound import Bound, Norm, Setting
 
-__all__ = ["EXPONENTS", "best_margin", "cell_exponent", "cell_share", "fixed_or_cell"]
+__all__ = [
+    "EXPONENTS",
+    "best_margin",
+    "cell_exponent",
+    "cell_share",
+    "divided",
+    "fixed_or_cell",
+    "smallest",
+]
 
 #: Exponents e of the cells 2^e that are looked at; every integer has its share.
 EXPONENTS = range(-64, 65)
@@ -115,6 +127,62 @@ def best_margin(
         alpha,
         share,
         f"margin alpha = {alpha:g}, best of the grid 2^j, {_fraction(share)} of delta",
+    )
+
+
+def divided(setting: Setting, count: int, among: str) -> Setting:
+    """The setting with one of `count` equal parts of delta, and a note that says so.
+
+    Parameters
+    ----------
+    setting : Setting
+        What was fixed beforehand.
+    count : int
+        Number of statements that hold together, at least 1.
+    among : str
+        What they are, in the plural.
+
+    Returns
+    -------
+    setting : Setting
+        The same setting when `count` is 1.
+
+    Examples
+    --------
+    >>> from sklearn_rnnbound.bounds import Setting
+    >>> divided(Setting(delta=0.05), 20, "candidates").delta
+    0.0025
+    """
+    if count == 1:
+        return setting
+    note = f"delta = {setting.delta:g} in equal parts among {count} {among}"
+    return replace(setting, delta=setting.delta / count, notes=(*setting.notes, note))
+
+
+def smallest(setting: Setting, forms: Sequence[tuple[str, Callable[[Setting], Bound]]]) -> Bound:
+    """The smallest of several forms of one bound, which share delta in equal parts.
+
+    Which forms there are must be settled before the data are seen.
+
+    Parameters
+    ----------
+    setting : Setting
+        What was fixed beforehand.
+    forms : sequence of pairs
+        What a form is called, and the form as a function of a setting.
+
+    Returns
+    -------
+    bound : Bound
+        The smallest, with the delta of all together.
+    """
+    if len(forms) == 1:
+        return forms[0][1](setting)
+    part = divided(setting, len(forms), "forms: " + ", ".join(name for name, _ in forms))
+    candidates = [(form(part), name) for name, form in forms]
+    bound, name = min(candidates, key=lambda pair: pair[0].value)
+    return replace(
+        bound, delta=setting.delta, assumptions=(*bound.assumptions, f"smallest form: {name}")
     )
 
 

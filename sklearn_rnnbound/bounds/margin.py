@@ -1,0 +1,112 @@
+"""From a complexity to a risk: the empirical margin risk, and the bound at its best margin.
+
+Every uniform bound of the package has the form (paper, Lemma 7; Kuznetsov, Mohri & Syed 2015)
+
+    P[M <= 0] <= empirical risk at margin alpha + (complexity + noise) / alpha + confidence,
+
+and alpha is fixed beforehand or picked from a grid that delta pays for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
+from sklearn_rnnbound.bounds.union import best_margin
+
+__all__ = ["at_best_margin", "complexity_factor", "confidence", "indicator_risk", "ramp_risk"]
+
+#: The addends of a bound for (alpha, ln of what is left of delta).
+Terms = Callable[[float, float], tuple[Term, ...]]
+
+
+def indicator_risk(margins: np.ndarray, alpha: float) -> float:
+    """(1/n) sum_i 1[M_i <= alpha]."""
+    return float(np.mean(np.asarray(margins, dtype=np.float64) <= alpha))
+
+
+def ramp_risk(margins: np.ndarray, alpha: float) -> float:
+    """(1/n) sum_i Phi_alpha(M_i); the ramp is 1 up to 0, 0 from alpha on, and linear between."""
+    # clip first: a margin divided by a tiny alpha may overflow.
+    clipped = np.clip(np.asarray(margins, dtype=np.float64), 0.0, alpha)
+    return float(np.mean(1.0 - clipped / alpha))
+
+
+def confidence(log_delta: float, n: int) -> float:
+    """3 sqrt(ln(2/delta) / (2n)), the price of a risk and of an empirical complexity."""
+    return 3 * math.sqrt((math.log(2) - log_delta) / (2 * n))
+
+
+def complexity_factor(n_classes: int) -> float:
+    """Factor of the complexity in a bound: 2 for the scalar score of two classes, else 4 k.
+
+    For two classes the complexity is that of ``f = y_1 - y_0``, whose margin is ``+-f``.
+    """
+    return 2.0 if n_classes == 2 else 4.0 * n_classes
+
+
+def at_best_margin(
+    name: str,
+    setting: Setting,
+    terms: Terms,
+    *,
+    share: float,
+    certified: bool,
+    lines: tuple[str, ...],
+    reason: Callable[[Bound], str] | None = None,
+) -> Bound:
+    """Put a bound together at its fixed margin or at the best of the grid.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`sklearn_rnnbound.BOUNDS`.
+    setting : Setting
+        What was fixed beforehand.
+    terms : callable
+        Addends for (alpha, ln of what is left of delta).
+    share : float
+        What the grids of the norms left of delta.
+    certified : bool
+        Whether the bound is a certificate rather than a plug-in estimate.
+    lines : tuple of str
+        Assumptions, besides the setting's notes and the margin.
+    reason : callable or None
+        Why the bound is vacuous; None: its largest term is named.
+
+    Returns
+    -------
+    bound : Bound
+        The bound.
+    """
+    log_delta = math.log(setting.delta) + math.log(share)
+
+    def addends(alpha: float, margin_share: float) -> tuple[Term, ...]:
+        return terms(alpha, log_delta + math.log(margin_share))
+
+    def value(alpha: float, margin_share: float) -> float:
+        return sum(term.value for term in addends(alpha, margin_share))
+
+    alpha, margin_share, line = best_margin(setting.margin, value)
+    total = value(alpha, margin_share)
+    bound = Bound(
+        name=name,
+        value=total,
+        kind="certified" if certified else "plug_in",
+        terms=addends(alpha, margin_share),
+        margin=alpha,
+        delta=setting.delta,
+        assumptions=(*setting.notes, *lines, line),
+        vacuous=total >= 1,
+        reason="",
+    )
+    return bound.explained((reason or largest_term)(bound)) if bound.vacuous else bound
+
+
+def largest_term(bound: Bound) -> str:
+    """Sentence that names the largest term of a bound."""
+    term = max(bound.terms, key=lambda term: term.value)
+    return f"Its largest term is {term.name.replace('_', ' ')}, {term.value:.4g}."

@@ -1,0 +1,193 @@
+"""The paper's theorems without their slack: the same proofs, stopped before their last steps.
+
+- linear part: the trace of ``X X^T (C E[x x^T] C)^-1`` in place of ``lambda_min^-1/2``;
+- difference part: a sum over steps in place of the largest step;
+- ramp loss in place of the indicator;
+- two classes: the scalar score ``f = y_1 - y_0`` with factor 2 in place of 4 k.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
+from sklearn_rnnbound.bounds._numeric import power_sum
+from sklearn_rnnbound.bounds.margin import (
+    at_best_margin,
+    complexity_factor,
+    confidence,
+    ramp_risk,
+)
+from sklearn_rnnbound.bounds.paper import (
+    NEVER_BELOW_ONE,
+    expected_max_noise,
+    fisher_rao_radius,
+    relu_only,
+)
+from sklearn_rnnbound.bounds.union import fixed_or_cell
+
+if TYPE_CHECKING:
+    from sklearn_rnnbound.statistics import SampleStatistics
+
+__all__ = ["difference_part", "linear_part", "refined"]
+
+
+def linear_part(r: float, whitened_norm: float, n: int) -> float:
+    """Linear part of Theorem 1 before its last relaxation; never above Lemma 3.
+
+    Parameters
+    ----------
+    r : float
+        Radius of the Fisher-Rao norm.
+    whitened_norm : float
+        ``sqrt(tr(X X^T (C E[x x^T] C)^-1))``, or with a floor lambda of the spectrum its bound
+        ``sqrt(sum_t ||X_t||_F^2 / c_t^2 / lambda)``.
+    n : int
+        Number of samples.
+
+    Returns
+    -------
+    linear : float
+        ``(r/n) * whitened_norm``.
+    """
+    return 0.0 if r == 0 else r * whitened_norm / n
+
+
+def difference_part(
+    step_abs_sums: np.ndarray, *, n: int, beta_u: float, beta_w: float, beta_v: float
+) -> float:
+    """Difference part of Theorem 1 before its last relaxation; never above Lemma 6.
+
+    Parameters
+    ----------
+    step_abs_sums : ndarray of shape (L,)
+        ``||X_t^T||_1`` of every step.
+    n : int
+        Number of samples.
+    beta_u, beta_w, beta_v : float
+        Row radii of U, W and V.
+
+    Returns
+    -------
+    difference : float
+        ``(1/n) beta_v beta_u sum_j (L-j+1) beta_w^(L-j) ||X_j^T||_1``.
+
+    Examples
+    --------
+    >>> difference_part(np.array([1.0, 2.0]), n=1, beta_u=1.0, beta_w=0.5, beta_v=1.0)
+    3.0
+    """
+    weights = np.arange(1.0, len(step_abs_sums) + 1) * step_abs_sums[::-1]
+    return power_sum(beta_w, weights, beta_v, beta_u, 1 / n)
+
+
+def refined(sample: SampleStatistics, setting: Setting) -> Bound:
+    """Theorem 2, or under noise Theorem 3, without slack.
+
+    Parameters
+    ----------
+    sample : SampleStatistics
+        What the data and the weights contribute.
+    setting : Setting
+        What was fixed beforehand.
+
+    Returns
+    -------
+    bound : Bound
+        Terms ``empirical_risk``, ``linear``, ``difference``, ``noise`` (under noise) and
+        ``confidence``. Like the theorems it is never below 1.
+
+    Raises
+    ------
+    NotApplicableError
+        For an activation other than relu.
+    """
+    relu_only("refined", setting)
+    inputs = sample.noisy or sample.clean
+    with_noise = sample.noisy is not None
+    n, k = sample.n_samples, sample.n_classes
+    scalar = k == 2
+
+    beta_u, share_u, line_u = fixed_or_cell("beta_u", setting.beta_u, sample.beta_u)
+    beta_w, share_w, line_w = fixed_or_cell("beta_w", setting.beta_w, sample.beta_w)
+    beta_v, share_v, line_v = fixed_or_cell("beta_v", setting.beta_v, sample.beta_v)
+    betas = {"beta_u": beta_u, "beta_w": beta_w, "beta_v": beta_v}
+    r, share_r, line_r, r_certified = fisher_rao_radius(
+        setting, inputs, sample, betas, with_noise=with_noise
+    )
+    lines = [line_u, line_w, line_v, line_r]
+    # Radii r of the score at hand, each valid with its share of delta.
+    radii = [(r, share_r)]
+    if scalar:
+        # ||V_1 - V_0||_1 <= 2 beta_v, unless class 0 is read out as zero; r likewise.
+        rows = 1.0 if setting.unit_types == 2 else 2.0
+        betas["beta_v"] = rows * beta_v
+        radii = [(rows * r, share_r)]
+        lines.append("scalar score y_1 - y_0 of two classes")
+        if share_r < 1 and inputs.scalar_fisher_rao is not None:
+            # The same grid, counted by the norm of the scalar score.
+            edge, share, _ = fixed_or_cell("r", None, inputs.scalar_fisher_rao / rows)
+            radii.append((rows * edge, share))
+
+    whitened, moment_certified, line = _whitened(sample, setting)
+    lines.append(line)
+    difference = difference_part(inputs.step_abs_sums, n=n, **betas)
+    noise = 0.0
+    if with_noise:
+        max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
+        reach = 1.0 if scalar else 2.0
+        noise = power_sum(
+            beta_w, np.ones(sample.n_steps), reach, betas["beta_v"], beta_u, max_noise
+        )
+        lines.append(
+            f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
+            "one fresh draw per sample"
+        )
+    factor = complexity_factor(k)
+
+    def bound_for(r: float, share: float) -> Bound:
+        linear = linear_part(r, whitened, n)
+
+        def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
+            return (
+                Term("empirical_risk", ramp_risk(inputs.margins, alpha), "n^0"),
+                Term("linear", factor * linear / alpha, "n^-1/2"),
+                Term("difference", factor * difference / alpha, "n^0"),
+                *((Term("noise", noise / alpha, "n^0"),) if with_noise else ()),
+                Term("confidence", confidence(log_delta, n), "n^-1/2"),
+            )
+
+        return at_best_margin(
+            "refined",
+            setting,
+            terms,
+            share=share_u * share_w * share_v * share,
+            certified=r_certified and moment_certified,
+            lines=tuple(lines),
+        )
+
+    bound = min((bound_for(*pair) for pair in radii), key=lambda bound: bound.value)
+    return replace(bound, vacuous=True, reason=NEVER_BELOW_ONE)
+
+
+def _whitened(sample: SampleStatistics, setting: Setting) -> tuple[float, bool, str]:
+    """Factor of r/n, whether it is certified, and the line that says where it comes from."""
+    inputs = sample.noisy or sample.clean
+    floor = sample.min_eigenvalue
+    if not setting.min_eigenvalue_known and floor > 0 and inputs.whitened_norm is not None:
+        return inputs.whitened_norm, False, "E[x x^T] estimated on the sample, exact trace"
+    if sample.noisy is not None:
+        floor = min(floor + setting.noise_std * setting.noise_std, sys.float_info.max)
+    coefficients = np.arange(sample.n_steps + 1.0, 1.0, -1.0)
+    with np.errstate(over="ignore"):
+        weighted = float((inputs.square_sums.sum(1) / np.square(coefficients)).sum())
+    line = f"spectrum of the second moment bounded below by {floor:.4g}"
+    certified = setting.min_eigenvalue_known or sample.min_eigenvalue == 0
+    if weighted == 0:
+        return 0.0, certified, line
+    return (math.sqrt(weighted) / math.sqrt(floor) if floor else math.inf), certified, line
