@@ -2,7 +2,7 @@
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound, Term
 from sklearn_rnnbound.classifier import RNNBoundClassifier
-from sklearn_rnnbound.report import BoundReport
+from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["BOUNDS", "Bound", "BoundReport", "RNNBoundClassifier", "Term"]
+__all__ = ["BOUNDS", "Bound", "BoundCurve", "BoundReport", "RNNBoundClassifier", "Term"]
 __version__ = "0.1.0"

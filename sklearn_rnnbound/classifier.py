@@ -7,20 +7,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags, check_random_state, column_or_1d, compute_class_weight
+from sklearn.utils import Tags, check_random_state, compute_class_weight
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     StrOptions,
-    validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -32,19 +32,28 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
-from sklearn_rnnbound.constraints import Radius, WeightConstraints, row_norm
+from sklearn_rnnbound.bounds import Setting
+from sklearn_rnnbound.bounds.peeling import recurrence_budget
+from sklearn_rnnbound.certification import BoundMethods
+from sklearn_rnnbound.constraints import (
+    Box,
+    Radius,
+    WeightConstraints,
+    project_rows_,
+    row_norm,
+)
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
     Weights,
-    fisher_rao_norm,
     initial_weights,
     torch_threads,
 )
 from sklearn_rnnbound.noise import InputNoise, input_chunks
-from sklearn_rnnbound.statistics import gradient_norm, min_eigenvalue, sample_statistics
+from sklearn_rnnbound.spectrum import min_eigenvalue, whitened_norm
+from sklearn_rnnbound.statistics import SampleStatistics, box_statistics, sample_statistics
 from sklearn_rnnbound.training import (
     ConstrainedNet,
+    RampLoss,
     Sequences,
     Stopping,
     TrainingRecord,
@@ -59,9 +68,6 @@ from sklearn_rnnbound.validation import (
     resolve_device,
 )
 
-if TYPE_CHECKING:
-    from sklearn_rnnbound.report import BoundReport
-
 __all__ = ["RNNBoundClassifier"]
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
@@ -71,11 +77,13 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
 # Below this many multiplications a step, starting torch threads costs more than they save.
 _WORK_FOR_THREADS = 2**24
 
+ArrayWeights = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 _RADIUS = [Interval(Real, 0, None, closed="left"), tuple, list, None]
 _POSITIVE_OR_NONE = [Interval(Real, 0, None, closed="neither"), None]
 
 
-class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
+class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     """Recurrent classifier that comes with a generalization bound.
 
     The network is ``h_t = act(U x_t + W h_{t-1})`` with scores ``y = V h_L`` and without biases,
@@ -100,7 +108,8 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         a row instead. None: not constrained.
     unit_types : {1, 2}, default=1
         With 2 the first half of the hidden units has U, V >= 0, the other half U, V <= 0, both
-        W >= 0, and no weight connects the halves.
+        W >= 0, and no weight connects the halves. For two classes the read-out of class 0 is zero
+        then: one half speaks for class 1, the other against it.
     fisher_rao_max : float or None, default=None
         Radius r of the linearised Fisher-Rao norm on the training data; V is rescaled at the end
         of every epoch.
@@ -114,8 +123,10 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         Largest magnitude of one entry of the gradient.
     weight_decay : float, default=0.0
         Factor of the squared norm of the weights in the optimizer.
-    loss : {"cross_entropy"}, default="cross_entropy"
-        Training loss.
+    loss : {"cross_entropy", "ramp"}, default="cross_entropy"
+        Training loss. "ramp" is the ramp loss at `margin`, which the certificates contain; it has
+        no gradient for samples with a negative margin, so start it from a trained network: `prior`,
+        or `warm_start` after a fit by cross-entropy.
     optimizer : {"adam", "sgd"}, default="adam"
         Optimizer; "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.003
@@ -138,6 +149,14 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         Size of the validation part.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the previous call.
+    prior : RNNBoundClassifier, FrozenEstimator or None, default=None
+        A classifier that was fitted on data disjoint from those of `fit`. Training starts from its
+        weights; they are the centre of the prior of ``"pac_bayes"``, the reference of ``"occam"``
+        and the centre of the box of ``"localized"``. Where the estimator is cloned, as in a search,
+        wrap it in :class:`sklearn.frozen.FrozenEstimator`.
+    box_width : float or None, default=None
+        Relative width, in [0, 2], of the box around the weights w of `prior`: training stays in
+        ``w (1 +- box_width / 2)``, and the bound ``"localized"`` applies. None: no box.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the training loss.
     verbose : bool or int, default=False
@@ -234,7 +253,7 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         "gradient_clip_norm": _POSITIVE_OR_NONE,
         "gradient_clip_value": _POSITIVE_OR_NONE,
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "loss": [StrOptions({"cross_entropy"})],
+        "loss": [StrOptions({"cross_entropy", "ramp"})],
         "optimizer": [StrOptions(set(_OPTIMIZERS))],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -245,6 +264,8 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
+        "prior": [HasMethods(["fit", "predict"]), None],
+        "box_width": [Interval(Real, 0, 2, closed="both"), None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -285,6 +306,8 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
+        prior: Any = None,
+        box_width: float | None = None,
         class_weight: dict[Any, float] | str | None = None,
         verbose: bool | int = False,
         random_state: int | np.random.RandomState | None = None,
@@ -321,6 +344,8 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
+        self.prior = prior
+        self.box_width = box_width
         self.class_weight = class_weight
         self.verbose = verbose
         self.random_state = random_state
@@ -369,6 +394,11 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> RNNBoundClassifier:
         constraints = self._constraints()
+        if self.loss == "ramp" and isinstance(self.margin, str):
+            raise ValueError(
+                f"loss='ramp' is the ramp loss at a margin fixed beforehand: margin must be a "
+                f"number > 0, got {self.margin!r}"
+            )
         device = resolve_device(self.device)
         check_callbacks(self.callbacks)
         X, y = self._validate(X, y)
@@ -383,17 +413,23 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         if len(classes) < 2:
             raise ValueError(f"y must hold two classes or more, but has one class: {classes[0]}")
         weights = self._loss_weights(weights, y, classes, targets)
+        prior = self._fitted_prior(X, classes)
         previous = self._previous_weights(X, classes)
         self._check_input_bound(X)
+        self._prior_weights = None if prior is None else prior._array_weights()
+        self._n_prior = 0 if prior is None else prior._n_learned
+        constraints = self._with_box(constraints, X.dtype)
 
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=5)
         init_seed, noise_seed, shuffle_seed, evaluation_seed, split_seed = map(int, seeds)
         data, validation = self._resident_data(X, targets, weights, device, split_seed)
         with self._threads(len(data), X.shape[2]):
+            if previous is None and self._prior_weights is not None:
+                previous = _tensors(self._prior_weights)
             if previous is None:
-                generator = torch.Generator().manual_seed(init_seed)
-                previous = initial_weights(X.shape[2], self.hidden_size, len(classes), generator)
-                constraints.orient_(*previous)
+                self._init_seed = init_seed
+                shape = X.shape[2], self.hidden_size, len(classes)
+                previous = _first_weights(shape, init_seed, constraints)
             U, W, V = (value.to(device, data.X.dtype) for value in previous)
             module = RecurrentNetwork(U, W, V, self.activation)
             constraints.project_(*module.weights)
@@ -426,17 +462,10 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             net.limit_fisher_rao_(data.X)
             net.train_split = None
             self._keep(net, constraints, classes, record)
-            self._statistics = sample_statistics(
-                net.module_,
-                data.X,
-                data.targets,
-                n_classes=len(classes),
-                min_eigenvalue=self._second_moment_floor(X),
-                norms=(self.beta_u_, self.beta_w_, self.beta_v_),
-                noise=net.noise,
-                seed=evaluation_seed,
-            )
-        self._setting = self._make_setting(constraints, weighted=weights is not None)
+            self._setting = self._make_setting(constraints, weighted=weights is not None)
+            self._fitted_box = constraints.box
+            self._n_learned = len(X) + self._n_prior
+            self._statistics = self._reduce(data.X, data.targets)
         if not record.converged:
             warnings.warn(
                 f"max_iter={self.max_iter} epochs reached, and training has not converged yet.",
@@ -502,10 +531,12 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
     def _constraints(self) -> WeightConstraints:
         if self.unit_types == 2 and self.hidden_size < 2:
             raise ValueError("unit_types=2 needs hidden_size >= 2, one unit of each type at least")
-        radii = {
-            name: check_radius(name, getattr(self, name)) for name in ("beta_u", "beta_w", "beta_v")
-        }
-        return WeightConstraints(**radii, unit_types=self.unit_types)
+        return WeightConstraints(
+            check_radius("beta_u", self.beta_u),
+            check_radius("beta_w", self.beta_w),
+            check_radius("beta_v", self.beta_v),
+            self.unit_types,
+        )
 
     def _loss_weights(
         self,
@@ -540,8 +571,84 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             )
         return self._weights()
 
+    def _array_weights(self) -> ArrayWeights:
+        return self.U_, self.W_, self.V_
+
     def _weights(self) -> Weights:
-        return torch.from_numpy(self.U_), torch.from_numpy(self.W_), torch.from_numpy(self.V_)
+        return _tensors(self._array_weights())
+
+    def _fitted_prior(self, X: np.ndarray, classes: np.ndarray) -> RNNBoundClassifier | None:
+        """The classifier `prior`, if it is one that this fit can start from."""
+        prior = self.prior.estimator if isinstance(self.prior, FrozenEstimator) else self.prior
+        if prior is None:
+            if self.box_width is not None:
+                raise ValueError("box_width needs prior, the classifier whose weights it surrounds")
+            return None
+        if not isinstance(prior, RNNBoundClassifier):
+            raise TypeError(f"prior must be an RNNBoundClassifier, got {type(prior).__name__}")
+        if not hasattr(prior, "U_"):
+            raise ValueError(
+                "prior is not fitted; if it was cloned, wrap the fitted classifier in "
+                "sklearn.frozen.FrozenEstimator, which cloning leaves as it is"
+            )
+        ours = (X.shape[2], self.hidden_size, self.activation, self.unit_types)
+        theirs = (
+            prior.U_.shape[1],
+            prior.U_.shape[0],
+            prior._setting.activation,
+            prior._setting.unit_types,
+        )
+        if ours != theirs:
+            raise ValueError(
+                "prior must have the features per step, hidden_size, activation and unit_types of "
+                f"this network, {ours}, and it has {theirs}"
+            )
+        if not np.array_equal(classes, prior.classes_):
+            raise ValueError(
+                f"prior must know the classes of y, {classes.tolist()}, and it knows "
+                f"{prior.classes_.tolist()}"
+            )
+        return prior
+
+    def _with_box(self, constraints: WeightConstraints, dtype: np.dtype[Any]) -> WeightConstraints:
+        """The constraints with the box of `box_width`, in which every radius must hold."""
+        if self.box_width is None or self._prior_weights is None:
+            return constraints
+        if self.fisher_rao_max is not None:
+            raise ValueError("fisher_rao_max rescales V out of its box: leave out one of the two")
+        box = Box(self._prior_weights, float(self.box_width))
+        ends = zip(
+            *box.ends(torch.zeros((), dtype=as_tensor(np.zeros(1, dtype)).dtype)), strict=True
+        )
+        for name, (low, high) in zip(("beta_u", "beta_w", "beta_v"), ends, strict=True):
+            extreme = torch.where(high.abs() > low.abs(), high, low)
+            projected = extreme.clone()
+            project_rows_(projected, getattr(constraints, name))
+            if not torch.equal(projected, extreme):
+                raise ValueError(
+                    f"box_width={self.box_width:g} lets weights leave "
+                    f"{name}={getattr(self, name)!r}: lower box_width, or drop {name}"
+                )
+        return replace(constraints, box=box)
+
+    def _reference_weights(self) -> tuple[Weights | None, int]:
+        """Weights learned on other data, if any, and the number of samples they saw."""
+        return (
+            None if self._prior_weights is None else _tensors(self._prior_weights)
+        ), self._n_prior
+
+    def _prior_mean(self) -> Weights:
+        """Centre of the PAC-Bayes prior: the prior's weights, or the initial ones again."""
+        if self._prior_weights is not None:
+            return _tensors(self._prior_weights)
+        setting = self._setting
+        constraints = WeightConstraints(
+            setting.beta_u, setting.beta_w, setting.beta_v, setting.unit_types
+        )
+        shape = self.U_.shape[1], len(self.U_), len(self.V_)
+        weights = _first_weights(shape, self._init_seed, constraints)
+        constraints.project_(*weights)
+        return weights
 
     def _check_input_bound(self, X: np.ndarray) -> None:
         if self.input_bound is None:
@@ -617,6 +724,11 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             fisher_rao_max=self.fisher_rao_max,
             noise=InputNoise(self.noise, self.noise_std) if self.noise_std > 0 else None,
             evaluation_seed=evaluation_seed,
+            criterion=(
+                torch.nn.CrossEntropyLoss(reduction="none")
+                if isinstance(self.margin, str) or self.loss == "cross_entropy"
+                else RampLoss(self.margin)
+            ),
             classes=list(range(len(module.readout.weight))),
             device=str(module.readout.weight.device),
             **options,
@@ -661,12 +773,57 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         self.best_loss_ = None if self.early_stopping else min(record.loss_curve)
         self.validation_scores_ = record.validation_scores if self.early_stopping else None
 
+    def _reduce(self, inputs: torch.Tensor, targets: torch.Tensor) -> SampleStatistics:
+        """What the bounds need of a sample and of the fitted network."""
+        X = inputs.cpu().numpy()
+        floor = self._second_moment_floor(X)
+        sample = sample_statistics(
+            self.net_.module_,
+            inputs,
+            targets,
+            n_classes=len(self.classes_),
+            min_eigenvalue=floor,
+            whitened_norm=self._whitened_norm(X, inputs) if floor > 0 else None,
+            norms=(self.beta_u_, self.beta_w_, self.beta_v_),
+            noise=self.net_.noise,
+            seed=self.net_.evaluation_seed,
+            decay=recurrence_budget(self._setting),
+        )
+        if self._fitted_box is None:
+            return sample
+        box = self._fitted_box
+        lower, upper = box.ends(inputs)
+        return replace(
+            sample,
+            box=box_statistics(
+                lower,
+                upper,
+                _tensors(box.center, like=inputs),
+                inputs,
+                self._setting.activation,
+                width=box.width,
+                n_prior=self._n_prior,
+            ),
+        )
+
     def _second_moment_floor(self, X: np.ndarray) -> float:
         if self.min_eigenvalue != "estimate":
             return float(self.min_eigenvalue)
         if self.verbose:
             print("smallest eigenvalue of the second moment ...", flush=True)
         return float(check_memory(self.memory).cache(min_eigenvalue)(X))
+
+    def _whitened_norm(self, X: np.ndarray, inputs: torch.Tensor) -> float | None:
+        if self.min_eigenvalue != "estimate" or self._setting.activation != "relu":
+            return None
+        if self.verbose:
+            print("exact trace of the linear part ...", flush=True)
+        net = self.net_
+        if net.noise is None:
+            return float(check_memory(self.memory).cache(whitened_norm)(X, [X]))
+        chunks = input_chunks(inputs, len(self.W_), net.noise, net.evaluation_seed)
+        variance = self._setting.noise_std**2
+        return whitened_norm(X, (chunk.cpu().numpy() for chunk in chunks), variance)
 
     def _make_setting(self, constraints: WeightConstraints, *, weighted: bool) -> Setting:
         notes = [
@@ -682,6 +839,7 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
             beta_u=constraints.beta_u,
             beta_w=constraints.beta_w,
             beta_v=constraints.beta_v,
+            unit_types=self.unit_types,
             fisher_rao_max=None if self.fisher_rao_max is None else float(self.fisher_rao_max),
             input_bound=None if self.input_bound is None else float(self.input_bound),
             min_eigenvalue_known=self.min_eigenvalue != "estimate",
@@ -762,174 +920,6 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         """
         return log_softmax(self._scores(X), axis=1)
 
-    # Bounds
-
-    def generalization_bound_(
-        self, *, method: str = "paper", margin: float | None = None, delta: float | None = None
-    ) -> float:
-        """Bound on the probability of error on new data.
-
-        Parameters
-        ----------
-        method : str, default="paper"
-            Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper": Theorem 3 when the network was
-            trained with noise, else Theorem 2.
-        margin : float or None, default=None
-            Margin alpha, counted as fixed beforehand. None: the parameter `margin`.
-        delta : float or None, default=None
-            Probability with which the bound may fail. None: the parameter `delta`.
-
-        Returns
-        -------
-        bound : float
-            The bound; never clipped to 1, and inf where it says nothing.
-
-        Raises
-        ------
-        ValueError
-            For an unknown method, or one that does not cover this network.
-        """
-        return self._bound(method, self._fitted_setting(margin, delta)).value
-
-    def bound_report_(
-        self,
-        X_test: Any = None,
-        y_test: Any = None,
-        *,
-        methods: str | list[str] = "all",
-        margin: float | None = None,
-        delta: float | None = None,
-        simultaneous: bool = False,
-    ) -> BoundReport:
-        """Bounds side by side, term by term.
-
-        Parameters
-        ----------
-        X_test : array-like of shape (n, L, d) or (n, L * step_size), default=None
-            Test data; their error is shown beside the bounds and enters none.
-        y_test : array-like of shape (n,), default=None
-            Test labels.
-        methods : "all", str or list of str, default="all"
-            Key or keys of :data:`sklearn_rnnbound.BOUNDS`. With "all", bounds that do not apply are
-            left out with a line that says why.
-        margin, delta : float or None, default=None
-            As in :meth:`generalization_bound_`.
-        simultaneous : bool, default=False
-            Whether delta is shared out so that all bounds hold together.
-
-        Returns
-        -------
-        report : BoundReport
-            The bounds, in the order asked for.
-        """
-        from sklearn_rnnbound.report import BoundReport
-
-        setting = self._fitted_setting(margin, delta)
-        if (X_test is None) != (y_test is None):
-            raise ValueError("X_test and y_test go together: give both or none")
-        test_error = None if X_test is None else 1.0 - float(self.score(X_test, y_test))
-        omitted: list[str] = []
-        if methods == "all":
-            obstacles = {name: self._obstacle(name) for name in BOUNDS}
-            names = [name for name, obstacle in obstacles.items() if obstacle is None]
-            omitted = [obstacle for obstacle in obstacles.values() if obstacle is not None]
-        else:
-            names = [methods] if isinstance(methods, str) else list(methods)
-        n_shares = len(names) if simultaneous and names else 1
-        shared = replace(setting, delta=setting.delta / n_shares)
-        return BoundReport(
-            bounds=tuple(self._bound(name, shared) for name in names),
-            train_error=float(np.mean(self._statistics.clean.margins <= 0)),
-            test_error=test_error,
-            delta=setting.delta,
-            simultaneous=simultaneous,
-            omitted=tuple(omitted),
-        )
-
-    def fisher_rao_norm_(self, X: Any = None, y: Any = None, *, form: str = "linearized") -> float:
-        """Fisher-Rao norm of the weights.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, L, d) or (n, L * step_size), default=None
-            Sequences over which to take the mean, as given. None: the training data, under the
-            noise of the training when there was noise: the value that the bounds use.
-        y : array-like of shape (n,), default=None
-            Labels, which ``form="gradient"`` needs beside X.
-        form : {"linearized", "gradient"}, default="linearized"
-            "linearized" is the norm that enters the bounds, the root of
-            ``E max_i [(tau(theta)c)_i]^2`` (paper, eq. 2); "gradient" is the root of
-            ``E <theta, d loss/d theta>^2`` for the cross-entropy (Definition 1, Lemma 2).
-
-        Returns
-        -------
-        norm : float
-            The norm.
-        """
-        check_is_fitted(self)
-        if form not in ("linearized", "gradient"):
-            raise ValueError(f"form must be 'linearized' or 'gradient', got {form!r}")
-        if X is None:
-            if y is not None:
-                raise ValueError("y was given without X")
-            inputs = self._statistics.noisy or self._statistics.clean
-            return inputs.fisher_rao if form == "linearized" else inputs.fisher_rao_gradient
-        if form == "gradient" and y is None:
-            raise ValueError("form='gradient' needs the labels y of X")
-        sequences = as_tensor(self._validate_new(X).astype(self.U_.dtype, copy=False))
-        network = self.net_.module_
-        with self._threads(len(sequences), sequences.shape[2]):
-            if form == "linearized":
-                chunks = input_chunks(sequences, network.recurrence.hidden_size)
-                return fisher_rao_norm(*self._weights(), chunks=chunks)
-            return gradient_norm(network, sequences, self._class_numbers(y, len(sequences)))
-
-    def _class_numbers(self, y: Any, n: int) -> torch.Tensor:
-        y = column_or_1d(y)
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(y) != n or len(unknown):
-            raise ValueError(
-                f"y must hold {n} of the labels {self.classes_.tolist()}, and it holds {len(y)}"
-                + (f", among them {unknown.tolist()}" if len(unknown) else "")
-            )
-        return torch.from_numpy(np.searchsorted(self.classes_, y))
-
-    def _fitted_setting(self, margin: float | None, delta: float | None) -> Setting:
-        check_is_fitted(self)
-        values: dict[str, Any] = {
-            "margin": self.margin if margin is None else margin,
-            "delta": self.delta if delta is None else delta,
-        }
-        validate_parameter_constraints(
-            {name: self._parameter_constraints[name] for name in values},
-            values,
-            caller_name=type(self).__name__,
-        )
-        return replace(self._setting, **values)
-
-    def _bound(self, method: str, setting: Setting) -> Bound:
-        if method == "paper":
-            method = "theorem2" if self._statistics.noisy is None else "theorem3"
-        if method not in BOUNDS:
-            raise ValueError(
-                f"method={method!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
-            )
-        try:
-            return BOUNDS[method](self._statistics, setting)
-        except NotApplicableError as error:
-            others = [name for name in BOUNDS if self._obstacle(name) is None]
-            remedy = f"bounds that apply: {', '.join(others)}" if others else "no bound applies"
-            raise ValueError(f"{error}; {remedy}") from error
-
-    def _obstacle(self, method: str) -> str | None:
-        """Why a bound does not apply to this network, or None."""
-        try:
-            # A margin given beforehand spares the search of the grid.
-            BOUNDS[method](self._statistics, replace(self._setting, margin=1.0))
-        except NotApplicableError as error:
-            return str(error)
-        return None
-
     # scikit-learn and persistence
 
     def __sklearn_tags__(self) -> Tags:
@@ -961,3 +951,17 @@ class RNNBoundClassifier(ClassifierMixin, BaseEstimator):
         module = RecurrentNetwork(U, W, V, self._setting.activation)
         self.net_ = self._make_net(module, self._constraints(), seed)
         self.device_ = self.net_.device
+
+
+def _tensors(weights: ArrayWeights, like: torch.Tensor | None = None) -> Weights:
+    U, W, V = (torch.from_numpy(weight) for weight in weights)
+    return (U, W, V) if like is None else (U.to(like), W.to(like), V.to(like))
+
+
+def _first_weights(
+    shape: tuple[int, int, int], seed: int, constraints: WeightConstraints
+) -> Weights:
+    """Weights of a network that has seen no data, for (d, m, k)."""
+    weights = initial_weights(*shape, torch.Generator().manual_seed(seed))
+    constraints.orient_(*weights)
+    return weights

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ["Radius", "WeightConstraints", "project_rows_", "row_norm"]
+from sklearn_rnnbound.network import Weights
+
+__all__ = ["Box", "Radius", "WeightConstraints", "project_rows_", "row_norm"]
 
 #: The l1 radius of a row, its sign budgets (beta+, beta-), or None where nothing is constrained.
 Radius = float | tuple[float, float] | None
@@ -96,6 +98,30 @@ def row_norm(A: np.ndarray, radius: Radius = None) -> float | tuple[float, float
 
 
 @dataclass(frozen=True)
+class Box:
+    """Intervals w (1 +- width/2) around weights w; with a width up to 2 no sign changes.
+
+    Parameters
+    ----------
+    center : tuple of ndarray of shapes (m, d), (m, m), (k, m)
+        The weights.
+    width : float
+        Relative width, in [0, 2].
+    """
+
+    center: tuple[np.ndarray, np.ndarray, np.ndarray]
+    width: float
+
+    def ends(self, like: torch.Tensor) -> tuple[Weights, Weights]:
+        """Lower and upper ends for U, W and V, in the dtype and on the device of a tensor."""
+        U, W, V = (torch.from_numpy(weight).to(like) for weight in self.center)
+        half = self.width / 2
+        lower = U - half * U.abs(), W - half * W.abs(), V - half * V.abs()
+        upper = U + half * U.abs(), W + half * W.abs(), V + half * V.abs()
+        return lower, upper
+
+
+@dataclass(frozen=True)
 class WeightConstraints:
     """The constraint set Omega of the weights U, W and V.
 
@@ -105,13 +131,17 @@ class WeightConstraints:
         Row radii of U, W and V.
     unit_types : {1, 2}
         With 2, the first half of the hidden units has U, V >= 0, the other half U, V <= 0, both
-        W >= 0, and no weight connects the halves.
+        W >= 0, and no weight connects the halves. For two classes row 0 of V is zero then: the
+        halves speak for and against class 1.
+    box : Box or None
+        Intervals that hold every weight; together with radii only where these follow from it.
     """
 
     beta_u: Radius = None
     beta_w: Radius = None
     beta_v: Radius = None
     unit_types: int = 1
+    box: Box | None = None
 
     def _signs(self, U: torch.Tensor) -> torch.Tensor:
         signs = U.new_ones(U.shape[0])
@@ -125,15 +155,23 @@ class WeightConstraints:
             U.abs_().mul_(signs[:, None])
             W.abs_()
             V.abs_().mul_(signs)
+            if len(V) == 2:
+                V[0] = 0
 
     def project_(self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor) -> None:
         """Euclidean projection of the weights on the constraint set, in place."""
+        if self.box is not None:
+            for weight, low, high in zip((U, W, V), *self.box.ends(U), strict=True):
+                torch.clamp(weight, low, high, out=weight)
+            return
         if self.unit_types == 2:
             # Clamping first and projecting on the ball then is the projection on both.
             signs = self._signs(U)
             U.mul_(signs[:, None]).clamp_(min=0).mul_(signs[:, None])
             W.clamp_(min=0).mul_(signs[:, None] == signs)
             V.mul_(signs).clamp_(min=0).mul_(signs)
+            if len(V) == 2:
+                V[0] = 0
         project_rows_(U, self.beta_u)
         project_rows_(W, self.beta_w)
         project_rows_(V, self.beta_v)

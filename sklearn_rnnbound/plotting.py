@@ -10,25 +10,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sklearn_rnnbound.classifier import RNNBoundClassifier
-    from sklearn_rnnbound.report import BoundReport
+    from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["BoundDecompositionDisplay"]
+__all__ = ["BoundCurveDisplay", "BoundDecompositionDisplay"]
 
 # Light to dark with a hatch each, so that the terms differ in greyscale too.
 _STYLES = {
     "empirical_risk": ("#f0f0f0", ""),
     "linear": ("#9ecae1", "//"),
     "difference": ("#3182bd", "\\\\"),
-    "complexity": ("#3182bd", "\\\\"),
+    "complexity": ("#756bb1", "xx"),
+    "kl": ("#bcbddc", "xx"),
     "noise": ("#fdae6b", ".."),
+    "monte_carlo": ("#fdd0a2", ".."),
     "confidence": ("#636363", ""),
 }
 _OTHER_STYLE = ("#bdbdbd", "xx")
+# Tell the curves apart without colour, too.
+_MARKERS = "osD^vP*X<>dh"
 
 
 class BoundDecompositionDisplay:
     """Stacked terms of bounds on a logarithmic axis.
 
+    Bounds of which only the order is known are left out: their values mean nothing beside others.
     Build it with :meth:`from_estimator` or :meth:`from_report`.
 
     Parameters
@@ -128,13 +133,8 @@ class BoundDecompositionDisplay:
         ValueError
             For a report without bounds.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "pictures need matplotlib: pip install 'sklearn-rnnbound[plots]'"
-            ) from error
-        bounds = self.report.bounds
+        plt = _pyplot()
+        bounds = [bound for bound in self.report.bounds if bound.kind != "order_only"]
         if not bounds:
             raise ValueError("the report has no bound to draw")
         if ax is None:
@@ -195,6 +195,151 @@ class BoundDecompositionDisplay:
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+
+class BoundCurveDisplay:
+    """Bounds over the number of samples, both axes logarithmic.
+
+    Build it with :meth:`from_estimator` or :meth:`from_curve`. Bounds of which only the order is
+    known are left out.
+
+    Parameters
+    ----------
+    curve : BoundCurve
+        The bounds to draw.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the picture, after :meth:`plot`.
+    figure_ : matplotlib Figure
+        Figure of the picture, after :meth:`plot`.
+
+    Examples
+    --------
+    >>> from sklearn_rnnbound import RNNBoundClassifier
+    >>> from sklearn_rnnbound.datasets import load_digit_sequences
+    >>> from sklearn_rnnbound.plotting import BoundCurveDisplay
+    >>> X, y = load_digit_sequences()
+    >>> clf = RNNBoundClassifier(beta_w=1.0, tol=0.1, min_eigenvalue=0.0).fit(X, y)
+    >>> display = BoundCurveDisplay.from_estimator(clf, X, y, methods=["peeling", "trivial"])
+    >>> [line.get_label() for line in display.ax_.get_lines()][:2]
+    ['peeling (certified)', 'trivial (certified)']
+    """
+
+    def __init__(self, curve: BoundCurve) -> None:
+        self.curve = curve
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: RNNBoundClassifier,
+        X_train: Any,
+        y_train: Any,
+        *,
+        ax: Axes | None = None,
+        **curve_options: Any,
+    ) -> BoundCurveDisplay:
+        """Draw the bounds of a fitted classifier on parts of its training data.
+
+        Parameters
+        ----------
+        estimator : RNNBoundClassifier
+            Fitted classifier.
+        X_train, y_train : array-like
+            The training data of its `fit`.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+        **curve_options
+            Passed to :meth:`.RNNBoundClassifier.bound_curve_`.
+
+        Returns
+        -------
+        display : BoundCurveDisplay
+            The picture.
+        """
+        return cls.from_curve(estimator.bound_curve_(X_train, y_train, **curve_options), ax=ax)
+
+    @classmethod
+    def from_curve(cls, curve: BoundCurve, *, ax: Axes | None = None) -> BoundCurveDisplay:
+        """Draw a curve.
+
+        Parameters
+        ----------
+        curve : BoundCurve
+            The bounds.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+
+        Returns
+        -------
+        display : BoundCurveDisplay
+            The picture.
+        """
+        return cls(curve).plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> BoundCurveDisplay:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+
+        Returns
+        -------
+        display : BoundCurveDisplay
+            This display, with `ax_` and `figure_` set.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which the extra ``plots`` brings.
+        ValueError
+            For a curve without bounds.
+        """
+        plt = _pyplot()
+        curves: dict[str, dict[int, float]] = {}
+        for n, report in zip(self.curve.n_samples, self.curve.reports, strict=True):
+            for bound in report:
+                if bound.kind != "order_only":
+                    label = f"{bound.name} ({bound.kind.replace('_', '-')})"
+                    curves.setdefault(label, {})[n] = bound.value
+        if not curves:
+            raise ValueError("the curve has no bound to draw")
+        if ax is None:
+            _, ax = plt.subplots(figsize=(7.2, 4.8), layout="constrained")
+        for number, (label, values) in enumerate(curves.items()):
+            finite = {n: value for n, value in values.items() if np.isfinite(value)}
+            marker = _MARKERS[number % len(_MARKERS)]
+            suffix = "" if finite else ": infinite"
+            ax.plot(list(finite), list(finite.values()), marker=marker, label=label + suffix)
+        ax.axhline(1.0, color="black", linewidth=1.0, label="1: excludes nothing")
+        errors = [report.train_error for report in self.curve.reports]
+        if any(errors):
+            ax.plot(
+                self.curve.n_samples, errors, color="#b10026", linestyle=":", label="train error"
+            )
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xticks(self.curve.n_samples, [str(n) for n in self.curve.n_samples])
+        ax.minorticks_off()
+        ax.set_xlabel("number of samples n")
+        ax.set_ylabel("bound on the probability of error")
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "pictures need matplotlib: pip install 'sklearn-rnnbound[plots]'"
+        ) from error
+    return plt
 
 
 def _visible_top(bound: Any) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from sklearn_rnnbound.bounds import Bound
@@ -12,7 +13,7 @@ from sklearn_rnnbound.bounds import Bound
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BoundReport"]
+__all__ = ["BoundCurve", "BoundReport"]
 
 _KINDS = {"certified": "certified", "plug_in": "plug-in", "order_only": "order only"}
 
@@ -57,16 +58,11 @@ class BoundReport:
     def __len__(self) -> int:
         return len(self.bounds)
 
-    def _term_names(self) -> list[str]:
-        names = dict.fromkeys(term.name for bound in self.bounds for term in bound.terms)
-        # The confidence term, which every bound has, ends the row.
-        return sorted(names, key=lambda name: name == "confidence")
-
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for bound in self.bounds:
             values = {term.name: term.value for term in bound.terms}
-            terms = {name: values.get(name) for name in self._term_names()}
+            terms = {name: values.get(name) for name in _term_names(self.bounds)}
             rows.append(
                 {
                     "bound": bound.name,
@@ -74,7 +70,7 @@ class BoundReport:
                     "kind": _KINDS[bound.kind],
                     **terms,
                     "margin": bound.margin,
-                    "vacuous": bound.vacuous,
+                    "vacuous": None if bound.kind == "order_only" else bound.vacuous,
                 }
             )
         return rows
@@ -92,14 +88,46 @@ class BoundReport:
         ImportError
             Without pandas, which the extra ``tables`` brings.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas: pip install 'sklearn-rnnbound[tables]'"
-            ) from error
-        frame = pd.DataFrame(self._rows())
+        frame = _pandas("to_frame").DataFrame(self._rows())
         return frame.set_index("bound") if len(frame) else frame
+
+    def _style(self, method: str) -> Any:
+        """The table for pandas' Styler, as readers should see it."""
+        _pandas(method)
+        frame = self.to_frame()
+        frame.columns = [column.replace("_", " ") for column in frame.columns]
+        try:
+            style = frame.style
+        except (ImportError, AttributeError) as error:
+            raise ImportError(
+                f"{method} needs jinja2: pip install 'sklearn-rnnbound[tables]'"
+            ) from error
+        return style.format(_cell).set_caption(self._title())
+
+    def _repr_html_(self) -> str | None:
+        """Table for notebooks; None, so that the text is shown, without pandas and jinja2."""
+        try:
+            style = self._style("_repr_html_")
+        except ImportError:
+            return None
+        return style.to_html() + _html_list(self._remarks())
+
+    def to_latex(self) -> str:
+        """The table as a LaTeX ``table`` with a booktabs ``tabular``.
+
+        Returns
+        -------
+        latex : str
+            Source; it needs the package booktabs.
+
+        Raises
+        ------
+        ImportError
+            Without pandas and jinja2, which the extra ``tables`` brings.
+        """
+        style = self._style("to_latex")
+        style = style.format(_cell, escape="latex").format_index(escape="latex", axis=0)
+        return style.format_index(escape="latex", axis=1).to_latex(hrules=True)
 
     def plot(self, **kwargs: Any) -> Any:
         """Draw the terms of every bound; see :class:`~.plotting.BoundDecompositionDisplay`.
@@ -124,24 +152,119 @@ class BoundReport:
         first, *others = (bound.assumptions for bound in self.bounds)
         return [line for line in first if all(line in lines for lines in others)]
 
-    def __str__(self) -> str:
+    def _title(self) -> str:
         errors = f"train error {self.train_error:.4f}"
         if self.test_error is not None:
             errors += f", test error {self.test_error:.4f}"
         scope = "all bounds together" if self.simultaneous else "each bound"
-        lines = [f"Bounds on P[error] at confidence {1 - self.delta:g} for {scope}; {errors}", ""]
-        lines += _table([_formatted(row) for row in self._rows()])
+        return f"Bounds on P[error] at confidence {1 - self.delta:g} for {scope}; {errors}"
+
+    def _remarks(self) -> list[tuple[str, list[str]]]:
+        """Headings with the lines below them: assumptions, rates, reasons, omissions."""
         shared = self._shared_assumptions()
-        if shared:
-            lines += ["", "assumed by all", *_bullets(shared)]
+        remarks = [("assumed by all", shared)]
         for bound in self.bounds:
             own = [line for line in bound.assumptions if line not in shared]
-            lines += ["", bound.name, *_bullets([_rates(bound), *own])]
-            if bound.vacuous:
-                lines += _bullets([f"vacuous (>= 1). {bound.reason}"])
-        if self.omitted:
-            lines += ["", "left out", *_bullets(list(self.omitted))]
+            vacuous = [f"vacuous (>= 1). {bound.reason}"] if bound.vacuous else []
+            remarks.append((bound.name, [_rates(bound), *own, *vacuous]))
+        remarks.append(("left out", list(self.omitted)))
+        return [(heading, lines) for heading, lines in remarks if lines]
+
+    def __str__(self) -> str:
+        lines = [self._title(), "", *_table([_formatted(row) for row in self._rows()])]
+        for heading, remarks in self._remarks():
+            lines += ["", heading, *_bullets(remarks)]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class BoundCurve:
+    """Bounds of one network over the number of samples.
+
+    Parameters
+    ----------
+    n_samples : tuple of int
+        Sizes of the nested parts of the training data, increasing.
+    reports : tuple of BoundReport
+        The bounds on each of them.
+    """
+
+    n_samples: tuple[int, ...]
+    reports: tuple[BoundReport, ...]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        bounds = [bound for report in self.reports for bound in report]
+        columns = dict.fromkeys(["bound", "n", "value", "kind", *_term_names(bounds)])
+        return [
+            columns
+            | {"bound": name, "n": n, "value": bound.value, "kind": _KINDS[bound.kind]}
+            | {term.name: term.value for term in bound.terms}
+            for name in dict.fromkeys(bound.name for bound in bounds)
+            for n, report in zip(self.n_samples, self.reports, strict=True)
+            for bound in report
+            if bound.name == name
+        ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per bound and size, with the terms as columns.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            Indexed by the name of the bound and the number of samples ``n``.
+
+        Raises
+        ------
+        ImportError
+            Without pandas, which the extra ``tables`` brings.
+        """
+        frame = _pandas("to_frame").DataFrame(self._rows())
+        return frame.set_index(["bound", "n"]) if len(frame) else frame
+
+    def plot(self, **kwargs: Any) -> Any:
+        """Draw the bounds over n; see :class:`~.plotting.BoundCurveDisplay`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed to :meth:`.BoundCurveDisplay.from_curve`.
+
+        Returns
+        -------
+        display : BoundCurveDisplay
+            The picture.
+        """
+        from sklearn_rnnbound.plotting import BoundCurveDisplay
+
+        return BoundCurveDisplay.from_curve(self, **kwargs)
+
+    def __str__(self) -> str:
+        return "\n".join(_table([_formatted(row) for row in self._rows()]))
+
+
+def _term_names(bounds: Iterable[Bound]) -> list[str]:
+    names = dict.fromkeys(term.name for bound in bounds for term in bound.terms)
+    # The confidence term, which every bound has, ends the row.
+    return sorted(names, key=lambda name: name == "confidence")
+
+
+def _pandas(method: str) -> Any:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            f"{method} needs pandas: pip install 'sklearn-rnnbound[tables]'"
+        ) from error
+    return pd
+
+
+def _html_list(remarks: list[tuple[str, list[str]]]) -> str:
+    return "".join(
+        f"<p><b>{escape(heading)}</b></p><ul>"
+        + "".join(f"<li>{escape(line)}</li>" for line in lines)
+        + "</ul>"
+        for heading, lines in remarks
+    )
 
 
 def _rates(bound: Bound) -> str:
@@ -153,15 +276,17 @@ def _bullets(texts: list[str]) -> list[str]:
     return [line for text in texts for line in wrapper.wrap(text)]
 
 
-def _formatted(row: dict[str, Any]) -> dict[str, str]:
-    def text(value: Any) -> str:
-        if value is None:
-            return "-"
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(value: Any) -> str:
+    # pandas turns None among numbers into nan.
+    if value is None or value != value:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    return {column.replace("_", " "): text(value) for column, value in row.items()}
+
+def _formatted(row: dict[str, Any]) -> dict[str, str]:
+    return {column.replace("_", " "): _cell(value) for column, value in row.items()}
 
 
 def _table(rows: list[dict[str, str]]) -> list[str]:

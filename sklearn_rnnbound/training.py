@@ -13,10 +13,23 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
 
 from sklearn_rnnbound.constraints import WeightConstraints
-from sklearn_rnnbound.network import RecurrentNetwork, fisher_rao_norm, network_scores
+from sklearn_rnnbound.network import (
+    RecurrentNetwork,
+    fisher_rao_norm,
+    network_scores,
+    score_margins,
+)
 from sklearn_rnnbound.noise import InputNoise, input_chunks
 
-__all__ = ["ConstrainedNet", "Sequences", "Stopping", "TrainingRecord", "as_tensor", "train"]
+__all__ = [
+    "ConstrainedNet",
+    "RampLoss",
+    "Sequences",
+    "Stopping",
+    "TrainingRecord",
+    "as_tensor",
+    "train",
+]
 
 DIVERGED = (
     "Training diverged: {what} is not finite. Lower learning_rate, set gradient_clip_norm (1.0 is "
@@ -118,6 +131,24 @@ class Batches:
             yield self.data[slice(start, stop) if order is None else order[start:stop]]
 
 
+class RampLoss(torch.nn.Module):
+    """Ramp loss Phi_alpha of the margin, per sample: what the certificates contain.
+
+    Parameters
+    ----------
+    margin : float
+        alpha.
+    """
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Losses (n,) for scores (n, k) and class numbers (n,)."""
+        return (1 - score_margins(scores, targets) / self.margin).clamp(0, 1)
+
+
 class ConstrainedNet(NeuralNetClassifier):
     """skorch classifier whose step adds noise, clips the gradient and projects the weights.
 
@@ -138,6 +169,8 @@ class ConstrainedNet(NeuralNetClassifier):
         Generators of the noise and of the order of the minibatches; None: fixed order.
     clip_norm, clip_value : float or None
         Largest norm of the whole gradient and largest magnitude of one entry.
+    criterion : torch.nn.Module
+        Loss of every sample, for scores (n, k) and class numbers (n,).
     **kwargs
         Parameters of skorch's net.
     """
@@ -154,6 +187,7 @@ class ConstrainedNet(NeuralNetClassifier):
         shuffle_generator: torch.Generator | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        criterion: torch.nn.Module,
         **kwargs: Any,
     ) -> None:
         self.constraints = constraints
@@ -166,7 +200,7 @@ class ConstrainedNet(NeuralNetClassifier):
         self.clip_value = clip_value
         super().__init__(
             module,
-            criterion=torch.nn.CrossEntropyLoss(reduction="none"),
+            criterion=criterion,
             iterator_train=Batches,
             iterator_valid=Batches,
             verbose=0,

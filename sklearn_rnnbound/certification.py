@@ -1,0 +1,538 @@
+"""The bound methods of the estimator: from a fitted network and its statistics to reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
+
+from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
+from sklearn_rnnbound.bounds.occam import BITS, quantized
+from sklearn_rnnbound.bounds.pac_bayes import pac_bayes
+from sklearn_rnnbound.bounds.union import divided
+from sklearn_rnnbound.network import (
+    RecurrentNetwork,
+    Weights,
+    fisher_rao_norm,
+    network_scores,
+    score_margins,
+    sensitivities,
+)
+from sklearn_rnnbound.noise import input_chunks
+from sklearn_rnnbound.randomized import count_weights, posterior_error, rows_per_draw
+from sklearn_rnnbound.statistics import (
+    HoldoutCounts,
+    PosteriorErrors,
+    QuantizedErrors,
+    SampleStatistics,
+    gradient_norm,
+)
+from sklearn_rnnbound.training import as_tensor
+
+if TYPE_CHECKING:
+    from sklearn_rnnbound.report import BoundCurve, BoundReport
+
+__all__ = ["BoundMethods"]
+
+# Posterior widths that are tried, with one draw per group of rows each; the best one is then
+# estimated by fresh draws, over this many rounds.
+_POSTERIOR_STDS = 2.0 ** np.arange(-12, 1)
+_ROUNDS = 8
+
+
+class BoundMethods:
+    """What a fitted :class:`~sklearn_rnnbound.RNNBoundClassifier` says about its own error."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]]
+    margin: float | str
+    delta: float
+    verbose: bool | int
+    classes_: np.ndarray
+    U_: np.ndarray
+    net_: Any
+    _setting: Setting
+    _statistics: SampleStatistics
+    _n_learned: int
+    score: Callable[..., float]
+    _scores: Callable[[Any], np.ndarray]
+    _validate_new: Callable[[Any], np.ndarray]
+    _weights: Callable[[], Weights]
+    _threads: Callable[[int, int], AbstractContextManager[None]]
+    _reduce: Callable[..., SampleStatistics]
+    _reference_weights: Callable[[], tuple[Weights | None, int]]
+    _prior_mean: Callable[[], Weights]
+
+    def generalization_bound_(
+        self, *, method: str = "paper", margin: float | None = None, delta: float | None = None
+    ) -> float:
+        """Bound on the probability of error on new data.
+
+        Parameters
+        ----------
+        method : str, default="paper"
+            Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper": Theorem 3 when the network was
+            trained with noise, else Theorem 2.
+        margin : float or None, default=None
+            Margin alpha, counted as fixed beforehand. None: the parameter `margin`.
+        delta : float or None, default=None
+            Probability with which the bound may fail. None: the parameter `delta`.
+
+        Returns
+        -------
+        bound : float
+            The bound; never clipped to 1, and inf where it says nothing.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, or one that does not cover this network.
+        """
+        return self._bound(method, self._fitted_setting(margin, delta)).value
+
+    def bound_report_(
+        self,
+        X_test: Any = None,
+        y_test: Any = None,
+        *,
+        X_train: Any = None,
+        y_train: Any = None,
+        methods: str | list[str] = "all",
+        margin: float | None = None,
+        delta: float | None = None,
+        simultaneous: bool = False,
+    ) -> BoundReport:
+        """Bounds side by side, term by term.
+
+        Parameters
+        ----------
+        X_test : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            Test data, which took no part in training or selection: for the bound ``"holdout"``;
+            no other bound uses them.
+        y_test : array-like of shape (n,), default=None
+            Test labels.
+        X_train : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            The training data of `fit` (rows of positive weight), for ``"occam"`` and
+            ``"pac_bayes"``.
+        y_train : array-like of shape (n,), default=None
+            Training labels.
+        methods : "all", str or list of str, default="all"
+            Key or keys of :data:`sklearn_rnnbound.BOUNDS`. With "all", bounds that do not apply are
+            left out with a line that says why.
+        margin, delta : float or None, default=None
+            As in :meth:`generalization_bound_`.
+        simultaneous : bool, default=False
+            Whether delta is shared out so that all bounds hold together.
+
+        Returns
+        -------
+        report : BoundReport
+            The bounds, in the order asked for.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, one that does not cover this network or lacks its data, or
+            training data that are not those of `fit`.
+        """
+        from sklearn_rnnbound.report import BoundReport
+
+        setting = self._fitted_setting(margin, delta)
+        names = _names(methods)
+        test = self._data("X_test", X_test, "y_test", y_test)
+        train = self._data("X_train", X_train, "y_train", y_train)
+        sample = self._statistics
+        test_error = None
+        if test is not None:
+            n_errors = self._count_errors(self.net_.module_, *test)
+            sample = replace(sample, holdout=HoldoutCounts(n_errors, len(test[1])))
+            test_error = n_errors / len(test[1])
+        if train is not None:
+            self._check_training_data(*train)
+            sample = self._with_training_data(sample, setting, train, test, names)
+        omitted: tuple[str, ...] = ()
+        if methods == "all":
+            obstacles = {name: self._obstacle(name, sample) for name in BOUNDS}
+            names = [name for name, obstacle in obstacles.items() if obstacle is None]
+            omitted = tuple(filter(None, obstacles.values()))
+        if simultaneous and names:
+            setting = divided(setting, len(names), "rows of this report")
+        return BoundReport(
+            bounds=tuple(self._bound(name, setting, sample) for name in names),
+            train_error=float(np.mean(sample.clean.margins <= 0)),
+            test_error=test_error,
+            delta=setting.delta * (len(names) if simultaneous and names else 1),
+            simultaneous=simultaneous,
+            omitted=omitted,
+        )
+
+    def bound_curve_(
+        self,
+        X_train: Any,
+        y_train: Any,
+        *,
+        fractions: Sequence[float] = (1 / 8, 1 / 4, 1 / 2, 1),
+        methods: str | list[str] = "all",
+        margin: float | None = None,
+        delta: float | None = None,
+    ) -> BoundCurve:
+        """Bounds of the trained network over the number of samples, term by term.
+
+        The network stays as it is; the bounds hold for whatever weights and every sample, so each
+        is recomputed on nested random parts of the training data. What shrinks is what more data
+        can mend.
+
+        Parameters
+        ----------
+        X_train : array-like of shape (n, L, d) or (n, L * step_size)
+            The training data of `fit`.
+        y_train : array-like of shape (n,)
+            Training labels.
+        fractions : sequence of float, default=(1/8, 1/4, 1/2, 1)
+            Parts of the data, in (0, 1].
+        methods : "all", str or list of str, default="all"
+            Key or keys of :data:`sklearn_rnnbound.BOUNDS`.
+        margin, delta : float or None, default=None
+            As in :meth:`generalization_bound_`.
+
+        Returns
+        -------
+        curve : BoundCurve
+            One report per fraction, from the smallest to the largest.
+
+        Raises
+        ------
+        ValueError
+            For fractions out of range, or training data that are not those of `fit`.
+        """
+        from sklearn_rnnbound.report import BoundCurve, BoundReport
+
+        setting = self._fitted_setting(margin, delta)
+        names = _names(methods)
+        parts = np.sort(np.asarray(fractions, dtype=np.float64))
+        if parts.ndim != 1 or not len(parts) or not ((parts > 0) & (parts <= 1)).all():
+            raise ValueError(f"fractions must be numbers in (0, 1], got {fractions!r}")
+        train = self._data("X_train", X_train, "y_train", y_train)
+        if train is None:
+            raise ValueError("bound_curve_ needs X_train and y_train")
+        inputs, targets = train
+        self._check_training_data(inputs, targets)
+        n = len(targets)
+        sizes = np.unique(np.maximum(np.round(parts * n).astype(int), 2))
+        order = torch.from_numpy(check_random_state(self.net_.evaluation_seed).permutation(n))
+        reports = []
+        for size in tqdm(sizes, desc="bounds on parts of the data", disable=not self.verbose):
+            rows = order[:size].sort().values.to(inputs.device)
+            part = inputs[rows], targets[rows]
+            with self._threads(len(rows), inputs.shape[2]):
+                sample = self._reduce(*part)
+            sample = self._with_training_data(sample, setting, part, None, names)
+            shown = names
+            if methods == "all":
+                shown = [name for name in BOUNDS if self._obstacle(name, sample) is None]
+            reports.append(
+                BoundReport(
+                    bounds=tuple(self._bound(name, setting, sample) for name in shown),
+                    train_error=float(np.mean(sample.clean.margins <= 0)),
+                    test_error=None,
+                    delta=setting.delta,
+                )
+            )
+        return BoundCurve(tuple(int(size) for size in sizes), tuple(reports))
+
+    def certified_radius_(self, X: Any) -> np.ndarray:
+        """Radius within which no change of the input changes the prediction (paper, Lemma 8).
+
+        For scores p, the predicted class, and c, ``|(y_p - y_c)(x) - (y_p - y_c)(x')|`` is at most
+        ``sum_t ||  |V_p - V_c| |W|^(L-t) |U|  ||_1 ||x_t - x'_t||_inf``, where the steps of the
+        front padding stay as they are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences.
+
+        Returns
+        -------
+        radius : ndarray of shape (n,)
+            Largest certified change of an entry, in the units of X; 0 where two classes tie. It is
+            computed in float64 for the weights as they are.
+        """
+        check_is_fitted(self)
+        sequences = as_tensor(self._validate_new(X))
+        U, W, V = (weight.double() for weight in self._weights())
+        network = RecurrentNetwork(U, W, V, self._setting.activation)
+        radius = np.zeros(len(sequences))
+        with self._threads(len(sequences), sequences.shape[2]):
+            reach = sensitivities(U, W, V, sequences.shape[1])
+            start = 0
+            for chunk in input_chunks(sequences, len(W)):
+                scores = network_scores(network, chunk.double())
+                top, predicted = scores.max(1)
+                # Steps from the first that is not padding; none for an empty sequence.
+                unpadded = chunk.ne(0).any(2).int().cumsum(1).gt(0).sum(1)
+                slopes = reach[unpadded, predicted]
+                gaps = top[:, None] - scores
+                # Where a score cannot move apart from the top, there is nothing to cross.
+                radii = torch.where(slopes > 0, gaps / slopes, torch.inf)
+                radii[gaps == 0] = 0.0
+                radii.scatter_(1, predicted[:, None], torch.inf)
+                radius[start : start + len(chunk)] = radii.amin(1).numpy()
+                start += len(chunk)
+        return radius
+
+    def fisher_rao_norm_(self, X: Any = None, y: Any = None, *, form: str = "linearized") -> float:
+        """Fisher-Rao norm of the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            Sequences over which to take the mean, as given. None: the training data, under the
+            noise of the training when there was noise: the value that the bounds use.
+        y : array-like of shape (n,), default=None
+            Labels, which ``form="gradient"`` needs beside X.
+        form : {"linearized", "gradient"}, default="linearized"
+            "linearized" is the norm that enters the bounds, the root of
+            ``E max_i [(tau(theta)c)_i]^2`` (paper, eq. 2); "gradient" is the root of
+            ``E <theta, d loss/d theta>^2`` for the cross-entropy (Definition 1, Lemma 2).
+
+        Returns
+        -------
+        norm : float
+            The norm.
+        """
+        check_is_fitted(self)
+        if form not in ("linearized", "gradient"):
+            raise ValueError(f"form must be 'linearized' or 'gradient', got {form!r}")
+        if X is None:
+            if y is not None:
+                raise ValueError("y was given without X")
+            inputs = self._statistics.noisy or self._statistics.clean
+            return inputs.fisher_rao if form == "linearized" else inputs.fisher_rao_gradient
+        if form == "gradient" and y is None:
+            raise ValueError("form='gradient' needs the labels y of X")
+        sequences = as_tensor(self._validate_new(X).astype(self.U_.dtype, copy=False))
+        network = self.net_.module_
+        with self._threads(len(sequences), sequences.shape[2]):
+            if form == "linearized":
+                chunks = input_chunks(sequences, network.recurrence.hidden_size)
+                return fisher_rao_norm(*self._weights(), chunks=chunks)
+            return gradient_norm(network, sequences, self._class_numbers(y, len(sequences)))
+
+    def _class_numbers(self, y: Any, n: int) -> torch.Tensor:
+        y = column_or_1d(y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(y) != n or len(unknown):
+            raise ValueError(
+                f"y must hold {n} of the labels {self.classes_.tolist()}, and it holds {len(y)}"
+                + (f", among them {unknown.tolist()}" if len(unknown) else "")
+            )
+        return torch.from_numpy(np.searchsorted(self.classes_, y))
+
+    def _fitted_setting(self, margin: float | None, delta: float | None) -> Setting:
+        check_is_fitted(self)
+        values: dict[str, Any] = {
+            "margin": self.margin if margin is None else margin,
+            "delta": self.delta if delta is None else delta,
+        }
+        validate_parameter_constraints(
+            {name: self._parameter_constraints[name] for name in values},
+            values,
+            caller_name=type(self).__name__,
+        )
+        return replace(self._setting, **values)
+
+    def _data(
+        self, name_x: str, X: Any, name_y: str, y: Any
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Sequences and class numbers on the network's device; -1 for a label unknown to it."""
+        if (X is None) != (y is None):
+            raise ValueError(f"{name_x} and {name_y} go together: give both or none")
+        if X is None:
+            return None
+        X = self._validate_new(X).astype(self.U_.dtype, copy=False)
+        y = column_or_1d(y)
+        if len(y) != len(X):
+            raise ValueError(f"{name_x} has {len(X)} rows and {name_y} has {len(y)}")
+        positions = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        numbers = np.where(self.classes_[positions] == y, positions, -1)
+        device = self.net_.module_.readout.weight.device
+        return as_tensor(X).to(device), torch.from_numpy(numbers).to(device)
+
+    def _count_errors(
+        self, network: RecurrentNetwork, X: torch.Tensor, targets: torch.Tensor
+    ) -> int:
+        """Number of samples with M <= 0; a label unknown to the network is an error."""
+        with self._threads(len(X), X.shape[2]):
+            margins = score_margins(network_scores(network, X), targets.clamp(min=0))
+        return int(((margins <= 0) | (targets < 0)).sum())
+
+    def _check_training_data(self, X: torch.Tensor, targets: torch.Tensor) -> None:
+        known = self._statistics.clean.margins
+        remedy = "; the bounds speak of the sample that fit has seen (rows of positive weight)"
+        if len(X) != len(known) or X.shape[1] != self._statistics.n_steps:
+            raise ValueError(
+                f"X_train has {len(X)} sequences of {X.shape[1]} steps, and fit has seen "
+                f"{len(known)} of {self._statistics.n_steps}{remedy}"
+            )
+        if bool((targets < 0).any()):
+            raise ValueError(f"y_train holds labels other than {self.classes_.tolist()}")
+        with self._threads(len(X), X.shape[2]):
+            scores = network_scores(self.net_.module_, X)
+        margins = score_margins(scores, targets).cpu().numpy()
+        if not np.allclose(margins, known, rtol=1e-3, atol=1e-4 * float(scores.abs().max())):
+            raise ValueError(f"X_train and y_train are not the data of fit, in its order{remedy}")
+
+    def _with_training_data(
+        self,
+        sample: SampleStatistics,
+        setting: Setting,
+        train: tuple[torch.Tensor, torch.Tensor],
+        test: tuple[torch.Tensor, torch.Tensor] | None,
+        names: list[str],
+    ) -> SampleStatistics:
+        """The statistics with what `names` need of the training data themselves."""
+        if "occam" in names:
+            sample = replace(sample, quantized=self._quantized(train, test))
+        if "pac_bayes" in names:
+            with self._threads(*train[0].shape[::2]):
+                sample = self._posterior(sample, setting, train, test)
+        return sample
+
+    def _quantized(
+        self,
+        train: tuple[torch.Tensor, torch.Tensor],
+        test: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> tuple[QuantizedErrors, ...]:
+        """The network rounded to every number of bits that the code knows."""
+        weights = [weight.double().numpy() for weight in self._weights()]
+        prior, n_prior = self._reference_weights()
+        reference, words = [np.zeros_like(weight) for weight in weights], "from zero"
+        if prior is not None:
+            reference = [weight.double().numpy() for weight in prior]
+            words = f"from weights learned on {n_prior} other samples"
+        networks = []
+        for bits in tqdm(BITS, desc="quantised networks", disable=not self.verbose):
+            codes = [quantized(w - r, bits) for w, r in zip(weights, reference, strict=True)]
+            U, W, V = (
+                torch.from_numpy(r + code).to(train[0])
+                for r, (code, _) in zip(reference, codes, strict=True)
+            )
+            network = RecurrentNetwork(U, W, V, self._setting.activation)
+            networks.append(
+                QuantizedErrors(
+                    bits=bits,
+                    length=float(np.log(len(BITS))) + sum(length for _, length in codes),
+                    n_errors=self._count_errors(network, *train),
+                    reference=words,
+                    test_error=(
+                        None if test is None else self._count_errors(network, *test) / len(test[1])
+                    ),
+                )
+            )
+        return tuple(networks)
+
+    def _posterior(
+        self,
+        sample: SampleStatistics,
+        setting: Setting,
+        train: tuple[torch.Tensor, torch.Tensor],
+        test: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> SampleStatistics:
+        """The randomised classifier of the posterior width that promises the smallest bound."""
+        X, targets = train
+        U, W, V = (weight.to(X) for weight in self._weights())
+        weights = U, W, V
+        mean = self._prior_mean()
+        prior, n_prior = self._reference_weights()
+        distance = sum(
+            float((weight.double() - center.double()).square().sum())
+            for weight, center in zip(self._weights(), mean, strict=True)
+        )
+        words = (
+            "around the initial weights"
+            if prior is None
+            else f"around weights learned on {n_prior} other samples"
+        )
+        generator = torch.Generator(X.device).manual_seed(self.net_.evaluation_seed)
+        n, per_draw = len(X), rows_per_draw(weights)
+        passes = len(_POSTERIOR_STDS) + _ROUNDS
+        progress = tqdm(
+            total=passes * n, desc="draws of the posterior", unit="row", disable=not self.verbose
+        )
+
+        def candidate(std: float, n_rounds: int) -> SampleStatistics:
+            errors = [
+                posterior_error(
+                    weights, std, X, targets, self._setting.activation, generator, progress.update
+                )
+                for _ in range(n_rounds)
+            ]
+            posterior = PosteriorErrors(
+                std=std,
+                squared_distance=distance,
+                n_weights=count_weights(weights),
+                error=float(np.mean(errors)),
+                n_draws=n_rounds * n / min(per_draw, n),
+                prior=words,
+            )
+            return replace(sample, posterior=posterior)
+
+        with progress:
+            pilots = [candidate(float(std), 1) for std in _POSTERIOR_STDS]
+            best = min(pilots, key=lambda pilot: pac_bayes(pilot, setting).value)
+            assert best.posterior is not None
+            chosen = candidate(best.posterior.std, _ROUNDS)
+        if test is None or chosen.posterior is None:
+            return chosen
+        test_error = posterior_error(
+            weights, chosen.posterior.std, *test, self._setting.activation, generator
+        )
+        return replace(chosen, posterior=replace(chosen.posterior, test_error=test_error))
+
+    def _bound(
+        self, method: str, setting: Setting, sample: SampleStatistics | None = None
+    ) -> Bound:
+        sample = sample or self._statistics
+        if method == "paper":
+            method = "theorem2" if sample.noisy is None else "theorem3"
+        _check_name(method)
+        try:
+            return BOUNDS[method](sample, setting)
+        except NotApplicableError as error:
+            others = [name for name in BOUNDS if self._obstacle(name, sample) is None]
+            raise ValueError(f"{error}; bounds that apply: {', '.join(others)}") from error
+
+    def _obstacle(self, method: str, sample: SampleStatistics) -> str | None:
+        """Why a bound does not apply to this network, or None."""
+        try:
+            # A margin given beforehand spares the search of the grid.
+            BOUNDS[method](sample, replace(self._setting, margin=1.0))
+        except NotApplicableError as error:
+            return str(error)
+        return None
+
+
+def _names(methods: str | list[str]) -> list[str]:
+    """Names of bounds that were asked for; "all" stands for all."""
+    if methods == "all":
+        return list(BOUNDS)
+    names = [methods] if isinstance(methods, str) else list(methods)
+    for name in names:
+        if name != "paper":
+            _check_name(name)
+    return names
+
+
+def _check_name(method: str) -> None:
+    if method not in BOUNDS:
+        raise ValueError(
+            f"method={method!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
+        )

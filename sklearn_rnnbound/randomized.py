@@ -1,0 +1,93 @@
+"""The randomised classifier: Gaussian weights around the trained ones, drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from sklearn_rnnbound.network import Weights
+
+__all__ = ["count_weights", "posterior_error", "rows_per_draw"]
+
+# A draw costs as many normal variables as there are weights: it is shared among rows, so that a
+# row costs about this many.
+_NORMALS_PER_ROW = 1024
+_BATCH_ENTRIES = 2**22
+
+
+def count_weights(weights: Weights) -> int:
+    """Number of weights in U, W and V."""
+    return sum(weight.numel() for weight in weights)
+
+
+def rows_per_draw(weights: Weights) -> int:
+    """Number of rows that meet the same draw of the weights."""
+    return max(1, round(count_weights(weights) / _NORMALS_PER_ROW))
+
+
+def posterior_error(
+    weights: Weights,
+    std: float,
+    X: torch.Tensor,
+    targets: torch.Tensor,
+    activation: str,
+    generator: torch.Generator,
+    on_rows: Callable[[int], object] = lambda count: None,
+) -> float:
+    """Share of errors when every group of rows meets weights of its own.
+
+    The groups have :func:`rows_per_draw` rows each, the last one fewer; the mean over the draws is
+    the empirical risk of the randomised classifier.
+
+    Parameters
+    ----------
+    weights : tuple of torch.Tensor of shapes (m, d), (m, m), (k, m)
+        Mean of the Gaussian posterior.
+    std : float
+        Its standard deviation, the same for every weight.
+    X : torch.Tensor of shape (n, L, d)
+        Sequences, on the device of the weights.
+    targets : torch.Tensor of shape (n,)
+        Class numbers.
+    activation : {"relu", "tanh"}
+        Activation of the hidden units.
+    generator : torch.Generator
+        Source of the draws, on the device of the weights.
+    on_rows : callable
+        Told the number of rows done, after every batch.
+
+    Returns
+    -------
+    error : float
+        Share of errors; a tie for the largest score is an error.
+    """
+    size, m = rows_per_draw(weights), len(weights[1])
+    rows = size * max(1, _BATCH_ENTRIES // (count_weights(weights) + size * (m + X.shape[2])))
+    n_errors = 0
+    for start in range(0, len(X), rows):
+        chunk, labels = X[start : start + rows], targets[start : start + rows]
+        n_groups = -(-len(chunk) // size)
+        missing = n_groups * size - len(chunk)
+        padded = torch.nn.functional.pad(chunk, (0, 0, 0, 0, 0, missing))
+        groups = padded.view(n_groups, size, *X.shape[1:])
+        U, W, V = (_draws(weight, std, n_groups, generator) for weight in weights)
+        h = X.new_zeros((n_groups, size, m))
+        for step in range(X.shape[1]):
+            g = torch.baddbmm(groups[:, :, step] @ U, h, W)
+            h = torch.relu(g) if activation == "relu" else torch.tanh(g)
+        scores = (h @ V).flatten(0, 1)[: len(chunk)]
+        own = scores.gather(1, labels[:, None])
+        # The label itself is one of the scores that reach its own.
+        n_errors += int(((scores >= own).sum(1) > 1).sum())
+        on_rows(len(chunk))
+    return n_errors / len(X)
+
+
+def _draws(
+    weight: torch.Tensor, std: float, count: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Draws of a transposed weight matrix, of shape (count, columns, rows)."""
+    shape = (count, weight.shape[1], weight.shape[0])
+    noise = torch.empty(shape, dtype=weight.dtype, device=weight.device)
+    return noise.normal_(0.0, std, generator=generator) + weight.T
