@@ -1,0 +1,410 @@
+"""Raw data to sequences."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import Tags, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
+
+from sklearn_rnnbound.datasets import WordVectors, load_word_vectors
+
+__all__ = ["WordVectorEncoder"]
+
+_WORD = re.compile(r"[a-z0-9']+")
+_MARKER = "<br />"
+_DOCUMENTS_AT_ONCE = 1024
+
+
+class WordVectorEncoder(TransformerMixin, BaseEstimator):
+    """Documents to sequences of word vectors or of learned word scores.
+
+    A document is lower-cased, the marker ``<br />`` is taken out, and its words are the runs of
+    ``a`` to ``z``, ``0`` to ``9`` and the apostrophe. The first `max_words` of them are kept. A
+    word outside the vocabulary keeps its place and is the zero vector. Short documents are
+    padded by zero vectors at the front, which is exact for a recurrent network without biases.
+
+    Parameters
+    ----------
+    vectors : path, WordVectors, mapping, KeyedVectors or None, default=None
+        The word vectors: a text file for :func:`~sklearn_rnnbound.datasets.load_word_vectors`,
+        what that function returns (so that the file is read once and not in every `fit`), a
+        mapping from words to vectors of one length d, or an object with `key_to_index` and
+        `vectors` such as gensim's ``KeyedVectors``. Not used when `supervised` is set.
+    max_words : int or None, default=100
+        Number of words kept of a document. None: all.
+    n_segments : int or None, default=None
+        None: a step is a word, so L is `max_words`, or the length of the longest document of the
+        call when that is None. An int T: the kept words are cut into T consecutive segments,
+        equal in number as far as possible and the longer ones first, and a step is the mean over
+        a segment. A document of fewer words has empty segments at the front, which are zero.
+    supervised : {"log_odds", "logistic"} or None, default=None
+        None: nothing is learned. Else a step is one number (d = 1), a score that `fit` learns
+        for every word; words of positive score speak for the second class.
+
+        "log_odds": from the whole documents, the smoothed difference of the logarithms of the
+        word's document frequencies in the two classes, ``log((a + s) / (A + 2 s)) - log((b + s) /
+        (B + 2 s))`` for a of the A documents of the second class and b of the B of the first.
+
+        "logistic": the coefficients of a logistic regression on the tf-idf weights of the words
+        kept, times their inverse document frequencies, over a constant such that the steps that
+        hold words have root mean square 1 on the documents of `fit`. It has no intercept: the
+        scores are balanced around 0.
+    smoothing : float, default=1.0
+        The s of "log_odds"; larger values shrink the scores, most of all those of rare words.
+    C : float, default=10.0
+        Inverse strength of the l2 penalty of "logistic".
+    min_count : int, default=2
+        Words in fewer documents than this have no score.
+    clip : float or None, default=None
+        Steps of scores are clipped to [-clip, clip], after every scaling and averaging. It is a
+        valid `input_bound` of the classifier, rounding included.
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float32
+        Type of the sequences.
+    verbose : bool or int, default=False
+        Whether to show progress bars.
+
+    Attributes
+    ----------
+    vocabulary_ : dict
+        Row in `vectors_` of every word that has a vector or a score.
+    vectors_ : ndarray of shape (n_words, d)
+        The word vectors; the scores, with d = 1, when they were learned.
+    n_samples_fit_ : int
+        Number of documents that scores and vocabulary were learned from; 0 when nothing was
+        learned.
+
+    See Also
+    --------
+    sklearn_rnnbound.datasets.load_word_vectors : Reads word vectors.
+    sklearn.feature_extraction.text.TfidfVectorizer : Documents as vectors, not as sequences.
+
+    Notes
+    -----
+    **A certificate may only use documents that were not in this fit.** When scores are learned,
+    split the documents, fit the encoder on one part, and train and certify the classifier on the
+    other: n is then the size of that other part alone. Fitted on the same documents, as in a
+    pipeline, the encoder makes the bounds of the classifier estimates, and the classifier cannot
+    see it. Without `supervised` nothing is learned and every document may be used.
+
+    Examples
+    --------
+    >>> from sklearn_rnnbound.preprocessing import WordVectorEncoder
+    >>> vectors = {"good": [1.0, 0.5], "bad": [-1.0, 0.5]}
+    >>> encoder = WordVectorEncoder(vectors, max_words=3).fit([])
+    >>> encoder.transform(["Not bad!"])
+    array([[[ 0. , 0. ],
+            [ 0. , 0. ],
+            [-1. , 0.5]]], dtype=float32)
+
+    Scores learned on one half of the documents, for use on the other:
+
+    >>> learn, labels = ["a good film", "a bad film", "so good", "so bad"], [1, 0, 1, 0]
+    >>> encoder = WordVectorEncoder(supervised="log_odds", max_words=3).fit(learn, labels)
+    >>> print(encoder.transform(["good, not bad"])[0, :, 0].round(2))
+    [ 1.1  0.  -1.1]
+    >>> encoder.n_samples_fit_
+    4
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "vectors": "no_validation",
+        "max_words": [Interval(Integral, 1, None, closed="left"), None],
+        "n_segments": [Interval(Integral, 1, None, closed="left"), None],
+        "supervised": [StrOptions({"log_odds", "logistic"}), None],
+        "smoothing": [Interval(Real, 0, None, closed="neither")],
+        "C": [Interval(Real, 0, None, closed="neither")],
+        "min_count": [Interval(Integral, 1, None, closed="left")],
+        "clip": [Interval(Real, 0, None, closed="neither"), None],
+        "dtype": "no_validation",
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        vectors: Any = None,
+        *,
+        max_words: int | None = 100,
+        n_segments: int | None = None,
+        supervised: str | None = None,
+        smoothing: float = 1.0,
+        C: float = 10.0,
+        min_count: int = 2,
+        clip: float | None = None,
+        dtype: Any = np.float32,
+        verbose: bool | int = False,
+    ) -> None:
+        self.vectors = vectors
+        self.max_words = max_words
+        self.n_segments = n_segments
+        self.supervised = supervised
+        self.smoothing = smoothing
+        self.C = C
+        self.min_count = min_count
+        self.clip = clip
+        self.dtype = dtype
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, documents: Any, y: Any = None) -> WordVectorEncoder:
+        """Read the word vectors, or learn the word scores.
+
+        Parameters
+        ----------
+        documents : sequence of str
+            Documents; without `supervised` nothing is learned from them.
+        y : array-like of shape (n,), default=None
+            Labels of two classes, which `supervised` needs.
+
+        Returns
+        -------
+        self : WordVectorEncoder
+            The fitted encoder.
+
+        Raises
+        ------
+        TypeError
+            When `documents` is no sequence of str, or `vectors` of no known kind.
+        ValueError
+            For an invalid parameter, labels that are missing or not of two classes, or when no
+            word is left.
+        """
+        documents = _check_documents(documents)
+        dtype = self._dtype()
+        if self.supervised is None:
+            vocabulary, vectors = _known_vectors(self.vectors, dtype)
+        else:
+            second = self._is_second_class(y, len(documents))
+            vocabulary, vectors = self._learn(documents, second, dtype)
+        self.vocabulary_, self.vectors_ = vocabulary, vectors
+        self.n_samples_fit_ = 0 if self.supervised is None else len(documents)
+        return self
+
+    def transform(self, documents: Any) -> np.ndarray:
+        """Encode documents as sequences.
+
+        Parameters
+        ----------
+        documents : sequence of str
+            Documents.
+
+        Returns
+        -------
+        X : ndarray of shape (n, L, d)
+            Sequences, padded at the front.
+
+        Raises
+        ------
+        TypeError
+            When `documents` is no sequence of str.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        documents = _check_documents(documents)
+        X = self._encode(documents, self.vocabulary_, self.vectors_)
+        return X if self.supervised is None else self._clipped(X)
+
+    def _dtype(self) -> np.dtype[Any]:
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be numpy.float32 or numpy.float64, got {self.dtype!r}")
+        return np.dtype(self.dtype)
+
+    def _is_second_class(self, y: Any, n_documents: int) -> np.ndarray:
+        """Which documents are of the second class, in sorted order."""
+        if y is None:
+            raise ValueError(f"supervised={self.supervised!r} needs the labels y of the documents")
+        y = column_or_1d(y)
+        if len(y) != n_documents:
+            raise ValueError(f"y holds {len(y)} labels for {n_documents} documents")
+        check_classification_targets(y)
+        classes = np.unique(y)
+        if len(classes) != 2:
+            raise ValueError(
+                f"supervised={self.supervised!r} needs labels y of two classes, and y has "
+                f"{len(classes)}"
+            )
+        return y == classes[1]
+
+    def _learn(
+        self, documents: Sequence[str], second: np.ndarray, dtype: np.dtype[Any]
+    ) -> tuple[dict[str, int], np.ndarray]:
+        """Words and their scores."""
+        kept = self.max_words if self.supervised == "logistic" else None
+        counter = CountVectorizer(analyzer=lambda document: _words(document)[:kept])
+        try:
+            counts = counter.fit_transform(self._progress(documents, "learning words"))
+        except ValueError as error:
+            # CountVectorizer's own message speaks of stop words.
+            raise ValueError("documents hold no word at all") from error
+        n_words = np.asarray(counts.sum(1)).ravel()
+        frequent = np.asarray((counts > 0).sum(0)).ravel() >= self.min_count
+        words = counter.get_feature_names_out()[frequent].tolist()
+        if not words:
+            raise ValueError(f"no word is in min_count={self.min_count} documents")
+        vocabulary = {word: row for row, word in enumerate(words)}
+        counts = counts[:, frequent]
+        if self.supervised == "log_odds":
+            scores = _log_odds_scores(counts, second, self.smoothing)
+        else:
+            scores = _logistic_scores(counts, second, self.C)
+            X = self._encode(documents, vocabulary, scores[:, None])
+            n_steps_with_words = np.minimum(n_words, X.shape[1]).sum()
+            scores /= np.sqrt(np.square(X).sum() / n_steps_with_words) or 1.0
+        return vocabulary, scores[:, None].astype(dtype)
+
+    def _encode(
+        self, documents: Sequence[str], vocabulary: Mapping[str, int], vectors: np.ndarray
+    ) -> np.ndarray:
+        """Sequences of the rows of `vectors`."""
+        find, missing = vocabulary.get, len(vectors)
+        n_steps = self.n_segments or self.max_words
+        if n_steps is None:
+            n_steps = max([1, *(len(_words(document)) for document in documents)])
+        X = np.zeros((len(documents), n_steps, vectors.shape[1]), vectors.dtype)
+        starts = range(0, len(documents), _DOCUMENTS_AT_ONCE)
+        for start in self._progress(starts, f"encoding, {_DOCUMENTS_AT_ONCE} documents each"):
+            part = slice(start, start + _DOCUMENTS_AT_ONCE)
+            rows: list[int] = []
+            lengths = []
+            for document in documents[part]:
+                words = _words(document)[: self.max_words]
+                rows.extend(find(word, missing) for word in words)
+                lengths.append(len(words))
+            if self.n_segments is None:
+                _fill_words(X[part], np.array(rows, dtype=np.intp), np.array(lengths), vectors)
+            else:
+                _fill_segments(X[part], np.array(rows, dtype=np.intp), np.array(lengths), vectors)
+        return X
+
+    def _clipped(self, values: np.ndarray) -> np.ndarray:
+        """Steps of scores, clipped in place."""
+        if self.clip is None:
+            return values
+        bound = values.dtype.type(self.clip)
+        if float(bound) > self.clip:
+            bound = np.nextafter(bound, bound.dtype.type(0))
+        return np.clip(values, -bound, bound, out=values)
+
+    def _progress(self, items: Any, what: str) -> Iterator[Any]:
+        return tqdm(items, desc=what, disable=not self.verbose, mininterval=0.5)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = self.supervised is not None
+        return tags
+
+
+def _words(document: str) -> list[str]:
+    return _WORD.findall(document.lower().replace(_MARKER, " "))
+
+
+def _check_documents(documents: Any) -> list[str]:
+    """Documents as a list."""
+    if (
+        isinstance(documents, str | bytes | Mapping)
+        or not hasattr(documents, "__len__")
+        or getattr(documents, "ndim", 1) != 1
+    ):
+        raise TypeError(
+            "documents must be a list or another one-dimensional sequence of str, got "
+            f"{type(documents).__name__}"
+        )
+    documents = list(documents)
+    for position, document in enumerate(documents):
+        if not isinstance(document, str):
+            raise TypeError(
+                f"documents must hold str, and number {position} is of type "
+                f"{type(document).__name__}"
+            )
+    return documents
+
+
+def _known_vectors(vectors: Any, dtype: np.dtype[Any]) -> tuple[dict[str, int], np.ndarray]:
+    """Rows of the words, and vectors, from any of the forms that users have."""
+    if isinstance(vectors, str | os.PathLike):
+        vectors = load_word_vectors(vectors)
+    if isinstance(vectors, Mapping):
+        words, rows = list(vectors), [np.asarray(vectors[word]) for word in vectors]
+        for word, row in zip(words, rows, strict=True):
+            if row.ndim != 1 or row.shape != rows[0].shape:
+                raise ValueError(
+                    f"vectors must hold vectors of one length: {words[0]!r} has shape "
+                    f"{rows[0].shape} and {word!r} has {row.shape}"
+                )
+        vocabulary, matrix = {word: row for row, word in enumerate(words)}, np.array(rows)
+    elif hasattr(vectors, "key_to_index") and hasattr(vectors, "vectors"):
+        vocabulary, matrix = dict(vectors.key_to_index), np.asarray(vectors.vectors)
+    elif vectors is None:
+        raise ValueError("vectors must be given when supervised is None")
+    else:
+        raise TypeError(
+            "vectors must be a path, WordVectors, a mapping from words to vectors or an object "
+            f"with key_to_index and vectors, got {type(vectors).__name__}"
+        )
+    if not vocabulary:
+        raise ValueError("vectors holds no words")
+    if not isinstance(vectors, WordVectors) and not np.isfinite(matrix).all():
+        raise ValueError("vectors must hold finite numbers only")
+    return vocabulary, matrix.astype(dtype, copy=False)
+
+
+def _log_odds_scores(counts: Any, second: np.ndarray, smoothing: float) -> np.ndarray:
+    """Smoothed difference of the logarithms of document frequencies."""
+    present = counts > 0
+
+    def log_frequency(chosen: np.ndarray) -> np.ndarray:
+        documents = np.asarray(present[chosen].sum(0)).ravel()
+        return np.log((documents + smoothing) / (chosen.sum() + 2 * smoothing))
+
+    return log_frequency(second) - log_frequency(~second)
+
+
+def _logistic_scores(counts: Any, second: np.ndarray, C: float) -> np.ndarray:
+    """Coefficients of a logistic regression on tf-idf weights, per occurrence of a word."""
+    tfidf = TfidfTransformer(sublinear_tf=True)
+    weights = tfidf.fit_transform(counts)
+    # Without an intercept, the sign of a document's sum of scores is the regression's decision.
+    regression = LogisticRegression(C=C, fit_intercept=False, max_iter=1000)
+    return regression.fit(weights, second).coef_[0] * tfidf.idf_
+
+
+def _fill_words(X: np.ndarray, rows: np.ndarray, lengths: np.ndarray, vectors: np.ndarray) -> None:
+    """Write one vector per word into X, which is zero; rows beyond the vectors are unknown."""
+    filled = np.arange(X.shape[1]) >= X.shape[1] - lengths[:, None]
+    known = rows < len(vectors)
+    filled[filled] = known
+    X[filled] = vectors[rows[known]]
+
+
+def _fill_segments(
+    X: np.ndarray, rows: np.ndarray, lengths: np.ndarray, vectors: np.ndarray
+) -> None:
+    """Write the mean vector of every segment into X; rows beyond the vectors are unknown."""
+    n_steps = X.shape[1]
+    size, remainder = (part[:, None] for part in np.divmod(lengths, n_steps))
+    steps = np.arange(n_steps)
+    # As numpy.array_split cuts, but with the empty segments at the front.
+    longer = np.where(size > 0, steps < remainder, steps >= n_steps - remainder)
+    sizes = (size + longer).ravel()
+    known = rows < len(vectors)
+    segments = np.repeat(np.arange(len(sizes)), sizes)[known]
+    present, columns = np.unique(rows[known], return_inverse=True)
+    means = scipy.sparse.csr_array(
+        (1 / sizes[segments], (segments, columns)), shape=(len(sizes), len(present))
+    )
+    X[:] = (means @ vectors[present].astype(np.float64)).reshape(X.shape)
