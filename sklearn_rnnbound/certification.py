@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
+from sklearn_rnnbound.bounds.comparison import ORDER_ONLY
 from sklearn_rnnbound.bounds.occam import BITS, quantized
 from sklearn_rnnbound.bounds.pac_bayes import pac_bayes
 from sklearn_rnnbound.bounds.union import divided
@@ -162,13 +163,16 @@ class BoundMethods:
             obstacles = {name: self._obstacle(name, sample) for name in BOUNDS}
             names = [name for name, obstacle in obstacles.items() if obstacle is None]
             omitted = tuple(filter(None, obstacles.values()))
-        if simultaneous and names:
-            setting = divided(setting, len(names), "rows of this report")
+        # Mere orders state nothing that could fail.
+        n_statements = sum(name not in ORDER_ONLY for name in names)
+        delta = setting.delta
+        if simultaneous and n_statements:
+            setting = divided(setting, n_statements, "rows of this report")
         return BoundReport(
             bounds=tuple(self._bound(name, setting, sample) for name in names),
-            train_error=float(np.mean(sample.clean.margins <= 0)),
+            train_error=sample.train_error,
             test_error=test_error,
-            delta=setting.delta * (len(names) if simultaneous and names else 1),
+            delta=delta,
             simultaneous=simultaneous,
             omitted=omitted,
         )
@@ -216,9 +220,12 @@ class BoundMethods:
 
         setting = self._fitted_setting(margin, delta)
         names = _names(methods)
-        parts = np.sort(np.asarray(fractions, dtype=np.float64))
-        if parts.ndim != 1 or not len(parts) or not ((parts > 0) & (parts <= 1)).all():
-            raise ValueError(f"fractions must be numbers in (0, 1], got {fractions!r}")
+        parts = np.asarray(fractions)
+        valid = parts.ndim == 1 and len(parts) and parts.dtype.kind in "iuf"
+        if not valid or not ((parts > 0) & (parts <= 1)).all():
+            raise ValueError(
+                f"fractions must be numbers in (0, 1], got {fractions!r}"
+            )
         train = self._data("X_train", X_train, "y_train", y_train)
         if train is None:
             raise ValueError("bound_curve_ needs X_train and y_train")
@@ -240,7 +247,7 @@ class BoundMethods:
             reports.append(
                 BoundReport(
                     bounds=tuple(self._bound(name, setting, sample) for name in shown),
-                    train_error=float(np.mean(sample.clean.margins <= 0)),
+                    train_error=sample.train_error,
                     test_error=None,
                     delta=setting.delta,
                 )
@@ -280,9 +287,10 @@ class BoundMethods:
                 unpadded = chunk.ne(0).any(2).int().cumsum(1).gt(0).sum(1)
                 slopes = reach[unpadded, predicted]
                 gaps = top[:, None] - scores
-                # Where a score cannot move apart from the top, there is nothing to cross.
-                radii = torch.where(slopes > 0, gaps / slopes, torch.inf)
-                radii[gaps == 0] = 0.0
+                # Where a score cannot move apart from the top, there is nothing to cross; where
+                # the slope overflows, nothing is known.
+                radii = (gaps / slopes).nan_to_num(nan=0.0)
+                radii[(slopes == 0) & (gaps > 0)] = torch.inf
                 radii.scatter_(1, predicted[:, None], torch.inf)
                 radius[start : start + len(chunk)] = radii.amin(1).numpy()
                 start += len(chunk)
@@ -372,7 +380,8 @@ class BoundMethods:
         """Number of samples with M <= 0; a label unknown to the network is an error."""
         with self._threads(len(X), X.shape[2]):
             margins = score_margins(network_scores(network, X), targets.clamp(min=0))
-        return int(((margins <= 0) | (targets < 0)).sum())
+        # An overflow, whose margin is not a number, is an error too.
+        return int((~(margins > 0) | (targets < 0)).sum())
 
     def _check_training_data(self, X: torch.Tensor, targets: torch.Tensor) -> None:
         known = self._statistics.clean.margins

@@ -109,7 +109,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     unit_types : {1, 2}, default=1
         With 2 the first half of the hidden units has U, V >= 0, the other half U, V <= 0, both
         W >= 0, and no weight connects the halves. For two classes the read-out of class 0 is zero
-        then: one half speaks for class 1, the other against it.
+        then: one half speaks for class 1, the other against it, and larger inputs never speak
+        against class 1. Features of unknown sign enter twice, as x and -x.
     fisher_rao_max : float or None, default=None
         Radius r of the linearised Fisher-Rao norm on the training data; V is rescaled at the end
         of every epoch.
@@ -426,8 +427,10 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         with self._threads(len(data), X.shape[2]):
             if previous is None and self._prior_weights is not None:
                 previous = _tensors(self._prior_weights)
-            if previous is None:
+            if not hasattr(self, "_init_seed") or not (self.warm_start and hasattr(self, "U_")):
+                # The centre of the PAC-Bayes prior: weights that no data have touched.
                 self._init_seed = init_seed
+            if previous is None:
                 shape = X.shape[2], self.hidden_size, len(classes)
                 previous = _first_weights(shape, init_seed, constraints)
             U, W, V = (value.to(device, data.X.dtype) for value in previous)
@@ -954,7 +957,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
 
 
 def _tensors(weights: ArrayWeights, like: torch.Tensor | None = None) -> Weights:
-    U, W, V = (torch.from_numpy(weight) for weight in weights)
+    U, W, V = (as_tensor(weight) for weight in weights)
     return (U, W, V) if like is None else (U.to(like), W.to(like), V.to(like))
 
 

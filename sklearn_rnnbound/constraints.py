@@ -114,7 +114,7 @@ class Box:
 
     def ends(self, like: torch.Tensor) -> tuple[Weights, Weights]:
         """Lower and upper ends for U, W and V, in the dtype and on the device of a tensor."""
-        U, W, V = (torch.from_numpy(weight).to(like) for weight in self.center)
+        U, W, V = (torch.tensor(weight).to(like) for weight in self.center)
         half = self.width / 2
         lower = U - half * U.abs(), W - half * W.abs(), V - half * V.abs()
         upper = U + half * U.abs(), W + half * W.abs(), V + half * V.abs()

@@ -49,7 +49,7 @@ def posterior_error(
     X : torch.Tensor of shape (n, L, d)
         Sequences, on the device of the weights.
     targets : torch.Tensor of shape (n,)
-        Class numbers.
+        Class numbers; -1 for a label unknown to the network, which is an error.
     activation : {"relu", "tanh"}
         Activation of the hidden units.
     generator : torch.Generator
@@ -77,9 +77,10 @@ def posterior_error(
             g = torch.baddbmm(groups[:, :, step] @ U, h, W)
             h = torch.relu(g) if activation == "relu" else torch.tanh(g)
         scores = (h @ V).flatten(0, 1)[: len(chunk)]
-        own = scores.gather(1, labels[:, None])
-        # The label itself is one of the scores that reach its own.
-        n_errors += int(((scores >= own).sum(1) > 1).sum())
+        own = scores.gather(1, labels[:, None].clamp(min=0))
+        # Right is only what beats every other score: a tie is an error, and so is overflow.
+        right = (own > scores).sum(1) == scores.shape[1] - 1
+        n_errors += int((~right | (labels < 0)).sum())
         on_rows(len(chunk))
     return n_errors / len(X)
 

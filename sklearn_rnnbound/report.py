@@ -110,6 +110,7 @@ class BoundReport:
             style = self._style("_repr_html_")
         except ImportError:
             return None
+        style = style.format(_cell, escape="html").format_index(escape="html", axis=0)
         return style.to_html() + _html_list(self._remarks())
 
     def to_latex(self) -> str:

@@ -239,6 +239,11 @@ class SampleStatistics:
     posterior: PosteriorErrors | None = None
 
     @property
+    def train_error(self) -> float:
+        """Share of the sample with M <= 0."""
+        return float(np.mean(self.clean.margins <= 0))
+
+    @property
     def n_samples(self) -> int:
         """Number n of sequences."""
         return len(self.clean.margins)
@@ -303,7 +308,7 @@ def network_norms(U: np.ndarray, W: np.ndarray, V: np.ndarray, n_steps: int) -> 
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(n_steps - 1):
             paths = first + np.abs(W) @ paths
-        # inf times zero: the weights that are zero carry no path.
+        # inf times zero on the way: nothing is known then.
         path_norm = float(np.nan_to_num(rows @ paths, nan=np.inf, posinf=np.inf).max())
     spectral_u, spectral_w, spectral_v = (float(np.linalg.norm(A, 2)) for A in (U, W, V))
     return NetworkNorms(len(W), spectral_u, spectral_w, spectral_v, path_norm)
@@ -344,8 +349,11 @@ def _input_sums(
     if len(V) == 2:
         chunks = input_chunks(X, width, noise, seed)
         scalar = fisher_rao_norm(U, W, V[1:] - V[:1], chunks)
+    margins = score_margins(torch.cat(scores), targets).cpu().numpy()
+    # Scores that overflow may leave no margin at all: an error at every margin.
+    margins[np.isnan(margins)] = -np.inf
     return InputSums(
-        margins=score_margins(torch.cat(scores), targets).cpu().numpy(),
+        margins=margins,
         fisher_rao=fisher_rao_norm(U, W, V, input_chunks(X, width, noise, seed)),
         fisher_rao_gradient=gradient_norm(network, X, targets, noise, seed),
         step_abs_sums=abs_sums.amax(1).cpu().numpy(),
@@ -467,6 +475,6 @@ def box_statistics(
             squares[step] += h.square().sum(0)
 
     def arrays(weights: Weights) -> tuple[np.ndarray, ...]:
-        return tuple(weight.double().cpu().numpy() for weight in weights)
+        return tuple(weight.cpu().numpy() for weight in weights)
 
     return BoxStatistics(arrays(lower), arrays(upper), squares.sqrt().cpu().numpy(), width, n_prior)

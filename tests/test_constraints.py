@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from sklearn_rnnbound.constraints import WeightConstraints, project_rows_, row_norm
+from sklearn_rnnbound.constraints import Box, WeightConstraints, project_rows_, row_norm
 
 
 def projected(A, radius):
@@ -283,19 +283,26 @@ def test_one_unit_type_is_projected_matrix_by_matrix():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("signs", [[1.0, 1.0, -1.0, -1.0], [1.0, 1.0, 1.0, -1.0, -1.0]])
-def test_two_unit_types_are_projected_on_signs_blocks_and_ball_together(seed, signs):
+@pytest.mark.parametrize("k", [2, 3])
+def test_two_unit_types_are_projected_on_signs_blocks_and_ball_together(seed, signs, k):
     signs = np.array(signs)
-    U, W, V = random_weights(seed, m=len(signs))
-    before = [weight.numpy() for weight in random_weights(seed, m=len(signs))]
+    U, W, V = random_weights(seed, m=len(signs), k=k)
+    before = [weight.numpy() for weight in random_weights(seed, m=len(signs), k=k)]
     WeightConstraints(0.8, 0.6, 0.5, unit_types=2).project_(U, W, V)
     same_type = signs[:, None] == signs
-    patterns = [np.tile(signs[:, None], 3), np.where(same_type, 1.0, 0.0), np.tile(signs, (2, 1))]
+    readout = np.tile(signs, (k, 1))
+    if k == 2:
+        readout[0] = 0.0
+    patterns = [np.tile(signs[:, None], 3), np.where(same_type, 1.0, 0.0), readout]
     for after, rows, pattern, beta in zip(
         (U, W, V), before, patterns, (0.8, 0.6, 0.5), strict=True
     ):
         for result, v, sign in zip(after.numpy(), rows, pattern, strict=True):
             # One program in the magnitudes: sign * z with z >= 0, zero where sign is.
             free = sign != 0
+            if not free.any():
+                assert not result.any()
+                continue
             program = quadratic_program(
                 (v * sign)[free],
                 [
@@ -308,9 +315,13 @@ def test_two_unit_types_are_projected_on_signs_blocks_and_ball_together(seed, si
             np.testing.assert_allclose(result, expected * sign, atol=2e-6)
 
 
-def test_fresh_weights_are_oriented_without_losing_their_size():
-    U, W, V = random_weights(0)
+@pytest.mark.parametrize("k", [2, 3])
+def test_fresh_weights_are_oriented_without_losing_their_size(k):
+    U, W, V = random_weights(0, k=k)
     sizes = [weight.abs() for weight in (U, W, V)]
+    if k == 2:
+        # The halves speak for and against class 1 alone.
+        sizes[2][0] = 0
     WeightConstraints(unit_types=2).orient_(U, W, V)
     for weight, size in zip((U, W, V), sizes, strict=True):
         torch.testing.assert_close(weight.abs(), size)
@@ -319,3 +330,72 @@ def test_fresh_weights_are_oriented_without_losing_their_size():
     assert (V[:, :2] >= 0).all()
     assert (V[:, 2:] <= 0).all()
     assert (W >= 0).all()
+
+
+def box_around(weights, width):
+    return Box(tuple(weight.numpy() for weight in weights), width)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_box_holds_the_relative_interval_around_every_weight(width, dtype):
+    center = random_weights(0)
+    lower, upper = box_around(center, width).ends(torch.zeros((), dtype=dtype))
+    for w, low, high in zip(center, lower, upper, strict=True):
+        assert low.dtype == high.dtype == dtype
+        expected = sorted_ends(w.numpy(), width)
+        tolerance = 2 * torch.finfo(dtype).eps * w.abs().numpy()
+        assert (np.abs(low.numpy() - expected[0]) <= tolerance).all()
+        assert (np.abs(high.numpy() - expected[1]) <= tolerance).all()
+        assert (low <= w.to(dtype)).all()
+        assert (w.to(dtype) <= high).all()
+        # No interval reaches across zero.
+        assert (low * high >= 0).all()
+
+
+def sorted_ends(w, width):
+    ends = np.stack([w * (1 - width / 2), w * (1 + width / 2)])
+    return np.sort(ends, axis=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_projection_on_a_box_is_the_nearest_end_or_nothing(dtype):
+    center = random_weights(0)
+    box = box_around(center, 0.2)
+    constraints = WeightConstraints(box=box)
+    fresh = tuple(weight.to(dtype) for weight in random_weights(1))
+    projected_weights = tuple(weight.clone() for weight in fresh)
+    constraints.project_(*projected_weights)
+    for before, after, low, high in zip(fresh, projected_weights, *box.ends(fresh[0]), strict=True):
+        torch.testing.assert_close(
+            after, torch.minimum(torch.maximum(before, low), high), rtol=0, atol=0
+        )
+    inside = tuple(weight.to(dtype) for weight in random_weights(0))
+    copies = tuple(weight.clone() for weight in inside)
+    constraints.project_(*copies)
+    for before, after in zip(inside, copies, strict=True):
+        assert torch.equal(before, after)
+
+
+def test_box_of_width_zero_is_a_point_and_of_width_two_keeps_the_signs():
+    center, far = random_weights(0), random_weights(1)
+    WeightConstraints(box=box_around(center, 0.0)).project_(*far)
+    for weight, expected in zip(far, center, strict=True):
+        assert torch.equal(weight, expected)
+    far = random_weights(1)
+    WeightConstraints(box=box_around(center, 2.0)).project_(*far)
+    for weight, reference in zip(far, center, strict=True):
+        assert (weight * reference >= 0).all()
+        assert (weight.abs() <= 2 * reference.abs()).all()
+
+
+def test_class_zero_of_two_is_read_out_as_zero_under_two_unit_types():
+    constraints = WeightConstraints(beta_v=0.5, unit_types=2)
+    for change in (constraints.orient_, constraints.project_):
+        weights = random_weights(0)
+        change(*weights)
+        assert not weights[2][0].any()
+        assert weights[2][1].any()
+    three = random_weights(0, k=3)
+    constraints.orient_(*three)
+    assert three[2].any(1).all()

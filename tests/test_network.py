@@ -11,6 +11,8 @@ from sklearn_rnnbound.network import (
     initial_weights,
     linearized_readout,
     network_scores,
+    score_margins,
+    sensitivities,
     step_coefficients,
     theta_derivative,
     torch_threads,
@@ -244,3 +246,70 @@ def test_thread_count_comes_back_after_an_error():
     with pytest.raises(RuntimeError, match="inside"):
         fail_with_threads(before + 1)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_margins_of_scores_have_no_rounding_and_a_gradient(n_classes):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(50, n_classes))
+    scores[::5] = np.round(scores[::5])
+    targets = rng.integers(n_classes, size=50)
+    expected = [row[y] - max(np.delete(row, y)) for row, y in zip(scores, targets, strict=True)]
+    variable = torch.tensor(scores, requires_grad=True)
+    margins = score_margins(variable, torch.from_numpy(targets))
+    np.testing.assert_array_equal(margins.detach(), expected)
+    margins.sum().backward()
+    own = variable.grad.gather(1, torch.from_numpy(targets)[:, None])
+    assert (own == 1).all()
+    torch.testing.assert_close(variable.grad.sum(1), torch.zeros(50, dtype=torch.float64))
+
+
+def test_sensitivities_are_sums_of_powers_of_absolute_weights():
+    U, W, V = make_weights()
+    reach = sensitivities(U, W, V, L)
+    assert reach.shape == (L + 1, K, K)
+    u, w, v = (weight.abs().numpy() for weight in (U, W, V))
+    for last in range(L + 1):
+        for p in range(K):
+            for c in range(K):
+                row = (V[p] - V[c]).abs().numpy()
+                powers = (np.linalg.matrix_power(w, r) for r in range(last))
+                expected = sum((row @ power @ u).sum() for power in powers)
+                assert reach[last, p, c].item() == pytest.approx(expected, rel=1e-12)
+    # Lemma 8 with the row norms is never smaller.
+    norms = [weight.sum(1).max() for weight in (u, w, v)]
+    by_norms = [
+        2 * norms[0] * norms[2] * sum(norms[1] ** r for r in range(s)) for s in range(L + 1)
+    ]
+    assert (reach.amax((1, 2)).numpy() <= np.array(by_norms) * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("last", [1, 3, L])
+def test_no_change_of_the_last_steps_moves_two_scores_further_apart(activation, last):
+    weights, X = make_weights(), make_inputs()
+    network = RecurrentNetwork(*weights, activation)
+    reach = sensitivities(*weights, L)[last]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        before = network(X)
+        for scale in (1e-3, 0.1, 10.0):
+            change = torch.zeros_like(X)
+            shape = (N, last, D)
+            signs = torch.randint(2, shape, generator=generator, dtype=torch.float64)
+            change[:, L - last :] = scale * (2 * signs - 1)
+            moved = network(X + change) - before
+            apart = (moved[:, :, None] - moved[:, None]).abs().amax(0)
+            assert (apart <= scale * reach * (1 + 1e-9)).all()
+
+
+def test_sensitivities_are_reached_by_a_positive_linear_network():
+    U, W, V = (weight.abs() for weight in make_weights())
+    V[1] = 0
+    network = RecurrentNetwork(U, W, V)
+    X = make_inputs().abs()
+    with torch.no_grad():
+        moved = network(X + 0.25) - network(X)
+    apart = (moved[:, 0] - moved[:, 1]).abs()
+    expected = (0.25 * sensitivities(U, W, V, L)[L, 0, 1]).expand(N)
+    torch.testing.assert_close(apart, expected)

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_rnnbound.bounds import NotApplicableError, Setting
+from sklearn_rnnbound.bounds.margin import indicator_risk, ramp_risk
 from sklearn_rnnbound.bounds.paper import (
     expected_max_noise,
-    indicator_risk,
-    ramp_risk,
     remark6_radius,
     rms_max_noise,
     theorem1,
@@ -24,7 +23,7 @@ from sklearn_rnnbound.bounds.paper import (
     theorem3,
 )
 from sklearn_rnnbound.bounds.union import EXPONENTS, cell_share
-from sklearn_rnnbound.statistics import InputSums, SampleStatistics
+from sklearn_rnnbound.statistics import InputSums, NetworkNorms, SampleStatistics
 
 THEOREMS = {"theorem2": theorem2, "theorem3": theorem3}
 NOISES = ["gaussian", "uniform", "laplace"]
@@ -87,13 +86,20 @@ def input_sums(case, noisy):
         fisher_rao_gradient=0.0,
         step_abs_sums=paper.column_sums(X).max(1),
         square_sums=paper.column_squares(X),
+        step_max_sums=np.abs(X).max(2).sum(0),
+        max_norm=float(np.sqrt(np.square(X).sum(2)).max()),
     )
+
+
+NORMS_OF_NO_INTEREST = NetworkNorms(3, 1.0, 1.0, 1.0, 1.0)
 
 
 def statistics(case, *, eigenvalue=0.1, pairs=()):
     norms = case.norms(pairs)
     clean, noisy = input_sums(case, False), input_sums(case, True)
-    return SampleStatistics(case.n_classes, clean, noisy, eigenvalue, *norms)
+    return SampleStatistics(
+        case.n_classes, clean, noisy, eigenvalue, *norms, network=NORMS_OF_NO_INTEREST
+    )
 
 
 FIXED = Setting(
@@ -231,8 +237,10 @@ HAND_SUMS = InputSums(
     fisher_rao_gradient=0.0,
     step_abs_sums=np.array([2.0, 3.0]),
     square_sums=np.array([[4.0], [5.0]]),
+    step_max_sums=np.array([2.0, 3.0]),
+    max_norm=2.0,
 )
-HAND = SampleStatistics(2, HAND_SUMS, HAND_SUMS, 0.25, 0.3, 1.0, 3.0)
+HAND = SampleStatistics(2, HAND_SUMS, HAND_SUMS, 0.25, 0.3, 1.0, 3.0, NORMS_OF_NO_INTEREST)
 HAND_SETTING = Setting(1.0, 0.5, 2.0, fisher_rao_max=1.0, margin=1.0, delta=2 * math.exp(-4))
 
 
@@ -497,6 +505,7 @@ def test_scale_of_the_readout_cancels(scale, seed, margin, k):
         sums.beta_u,
         sums.beta_w,
         scale * sums.beta_v,
+        sums.network,
     )
     # Away from the kinks of the indicator, where rounding decides.
     near = np.abs(sums.clean.margins / margin - 1).min() < 1e-6
@@ -600,6 +609,7 @@ def test_terms_change_with_n_at_their_rates(seed, name, copies, margin):
         sums.beta_u,
         sums.beta_w,
         sums.beta_v,
+        sums.network,
     )
     setting = replace(FIXED, margin=margin, fisher_rao_max=None)
     few, many = THEOREMS[name](sums, setting), THEOREMS[name](larger, setting)

@@ -1,201 +1,29 @@
-"""Sums over the data against NumPy, and the smallest eigenvalue against known spectra."""
+"""Sums over the data against NumPy."""
 
-from decimal import Decimal, localcontext
-from functools import cache
-
-import joblib
 import numpy as np
 import pytest
 import torch
 
-from sklearn_rnnbound import noise, statistics
-from sklearn_rnnbound.network import RecurrentNetwork, fisher_rao_norm
+from sklearn_rnnbound import noise
+from sklearn_rnnbound.network import RecurrentNetwork, fisher_rao_norm, score_margins
 from sklearn_rnnbound.noise import InputNoise, input_chunks
+from sklearn_rnnbound.spectrum import whitened_norm
 from sklearn_rnnbound.statistics import (
+    box_statistics,
     gradient_norm,
-    margins,
-    min_eigenvalue,
+    network_norms,
     sample_statistics,
 )
 
 
-@cache
-def with_spectrum(condition, n=2000, L=6, d=8, seed=0):
-    """Sequences whose second moment has eigenvalues from 1 down to 1/condition.
-
-    The rounding of the factors and of X moves the least singular value by a few 1e-16, that is
-    relatively by 1e-15 (condition 1e2), 1e-12 (1e8) and 1e-10 (1e12); `gram` is that of X itself.
-    """
-    rng = np.random.default_rng(seed)
-    width = L * d
-    eigenvalues = np.geomspace(1.0, 1.0 / condition, width)
-    Q, P = (np.linalg.qr(rng.normal(size=(rows, width)))[0] for rows in (n, width))
-    return ((Q * np.sqrt(n * eigenvalues)) @ P.T).reshape(n, L, d)
-
-
-def gram(X):
-    """X^T X in 60 digits."""
-    with localcontext(prec=60):
-        flat = np.vectorize(Decimal, otypes=[object])(X.reshape(len(X), -1).astype(float))
-        return flat.T @ flat
-
-
-@cache
-def gram_with_spectrum(condition):
-    return gram(with_spectrum(condition))
-
-
-def is_below_spectrum(value, G, n):
-    """Whether G / n - value I is positive definite: every pivot of an elimination is positive."""
-    with localcontext(prec=60):
-        A = G.copy()
-        A[np.diag_indices_from(A)] -= n * Decimal(float(value))
-        for i in range(len(A)):
-            if A[i, i] <= 0:
-                return False
-            A[i + 1 :, i + 1 :] -= np.outer(A[i + 1 :, i] / A[i, i], A[i, i + 1 :])
-    return True
-
-
-ROUTES = pytest.mark.parametrize("route", ["qr", "gram"])
-
-
-@pytest.fixture
-def choose(monkeypatch):
-    def choose_route(route):
-        if route == "gram":
-            monkeypatch.setattr(statistics, "_QR_MAX_WIDTH", 0)
-
-    return choose_route
-
-
-@pytest.mark.parametrize(
-    ("route", "condition", "rtol"),
-    [("qr", 1e2, 1e-8), ("qr", 1e8, 1e-6), ("qr", 1e12, 1e-3), ("gram", 1e2, 1e-8)],
-)
-def test_smallest_eigenvalue_of_a_known_spectrum(choose, route, condition, rtol):
-    choose(route)
-    estimate = min_eigenvalue(with_spectrum(condition))
-    assert estimate == pytest.approx(1 / condition, rel=rtol)
-    G = gram_with_spectrum(condition)
-    assert is_below_spectrum(estimate, G, 2000)
-    assert not is_below_spectrum(estimate * (1 + rtol), G, 2000)
-
-
-@pytest.mark.parametrize("condition", [1e8, 1e12])
-def test_gram_route_is_never_above_the_truth(choose, condition):
-    choose("gram")
-    estimate = min_eigenvalue(with_spectrum(condition))
-    assert estimate == 0 or is_below_spectrum(estimate, gram_with_spectrum(condition), 2000)
-
-
-def difficult_samples(rng, n):
-    """Small samples that lose digits in different ways."""
-    X = rng.normal(size=(n, 2, 4))
-    yield X
-    yield X.astype(np.float32)
-    yield X + 1e5
-    yield X * 10.0 ** rng.uniform(-6, 6, size=(2, 4))
-    yield X + 1e6 * rng.normal(size=(n, 1, 1))
-    yield 1 + 1e-9 * X
-    yield np.round(X)
-
-
-@ROUTES
-@pytest.mark.parametrize("n", [8, 9, 40])
-def test_smallest_eigenvalue_of_difficult_samples_is_never_above_the_truth(choose, route, n):
-    choose(route)
-    for seed in range(5):
-        for X in difficult_samples(np.random.default_rng(seed), n):
-            estimate = min_eigenvalue(X)
-            assert estimate == 0 or is_below_spectrum(estimate, gram(X), n)
-
-
-@ROUTES
-def test_single_precision_data_are_factorised_in_double_precision(choose, route):
-    choose(route)
-    X = with_spectrum(1e2).astype(np.float32)
-    assert min_eigenvalue(X) == min_eigenvalue(X.astype(np.float64))
-
-
-@ROUTES
-def test_rank_deficient_data(choose, route):
-    choose(route)
-    X = np.random.default_rng(0).normal(size=(500, 4, 5))
-    assert min_eigenvalue(X) > 0
-    assert min_eigenvalue(X[:19]) == 0.0
-    for factor in (1.0, 3.0, 1 / 3):
-        repeated = X.copy()
-        repeated[:, 1, 2] = factor * repeated[:, 0, 0]
-        assert min_eigenvalue(repeated) == 0.0
-
-
-def test_a_zero_coordinate_needs_no_factorisation(monkeypatch):
-    monkeypatch.setattr(statistics.scipy.linalg, "qr", None)
-    X = np.ones((100, 2, 3))
-    X[:, 1, 1] = 0.0
-    assert min_eigenvalue(X) == 0.0
-    assert min_eigenvalue(np.ones((5, 2, 3))) == 0.0
-
-
-@ROUTES
-def test_blocks_of_rows_change_nothing(choose, route, monkeypatch):
-    choose(route)
-    X = np.random.default_rng(0).normal(size=(500, 4, 5))
-    whole = min_eigenvalue(X)
-    monkeypatch.setattr(statistics, "_MIN_CHUNK_ROWS", 7)
-    assert min_eigenvalue(X) == pytest.approx(whole, rel=1e-10)
-
-
-@ROUTES
-@pytest.mark.parametrize("scale", [1e-150, 1e150, 1e153])
-def test_scale_of_the_data(choose, route, scale):
-    choose(route)
-    X = np.random.default_rng(0).normal(size=(500, 4, 5))
-    assert min_eigenvalue(X * scale) == pytest.approx(min_eigenvalue(X) * scale**2, rel=1e-10)
-
-
-@ROUTES
-def test_eigenvalues_out_of_range_are_rounded_down(choose, route):
-    choose(route)
-    X = np.random.default_rng(0).normal(size=(500, 4, 5))
-    assert min_eigenvalue(X * 1e-200) == 0.0
-    assert min_eigenvalue(X * 1e200) == np.finfo(float).max
-
-
-@ROUTES
-@pytest.mark.parametrize("rho", [0.0, 0.6, 0.95, -0.2])
-def test_equicorrelated_features(choose, route, rho):
-    choose(route)
-    n, p = 100_000, 4
-    root = np.linalg.cholesky((1 - rho) * np.eye(p) + rho)
-    X = (np.random.default_rng(0).normal(size=(n, p)) @ root.T).reshape(n, 2, 2)
-    truth = 1 - rho if rho >= 0 else 1 + (p - 1) * rho
-    assert min_eigenvalue(X) == pytest.approx(truth, rel=0.03)
-
-
-def test_cache_computes_once(tmp_path, monkeypatch):
-    calls = []
-
-    def counted(X, scale, original=statistics._squared_singular_value):
-        calls.append(len(X))
-        return original(X, scale)
-
-    monkeypatch.setattr(statistics, "_squared_singular_value", counted)
-    cached = joblib.Memory(tmp_path, verbose=0).cache(min_eigenvalue)
-    X = np.random.default_rng(0).normal(size=(50, 2, 3))
-    first = cached(X)
-    assert cached(X.copy()) == first
-    assert calls == [50]
-    assert min_eigenvalue(X) == first
-    assert cached(X[:40]) != first
-    assert calls == [50, 50, 40]
+def class_margins(scores, targets):
+    return score_margins(scores, targets).numpy()
 
 
 def test_margins():
     scores = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, -1.0], [5.0, 1.0, 9.0]])
-    np.testing.assert_array_equal(margins(scores, torch.tensor([1, 0, 0])), [1.0, 0.0, -4.0])
-    np.testing.assert_array_equal(margins(scores[:, :2], torch.tensor([0, 1, 0])), [-2, 0, 4])
+    np.testing.assert_array_equal(class_margins(scores, torch.tensor([1, 0, 0])), [1.0, 0.0, -4.0])
+    np.testing.assert_array_equal(class_margins(scores[:, :2], torch.tensor([0, 1, 0])), [-2, 0, 4])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
@@ -206,7 +34,7 @@ def test_margins_against_a_loop(n_classes):
     targets = rng.integers(0, n_classes, 200)
     expected = [row[y] - np.delete(row, y).max() for row, y in zip(scores, targets, strict=True)]
     assert 0.0 in expected
-    result = margins(torch.tensor(scores), torch.tensor(targets))
+    result = class_margins(torch.tensor(scores), torch.tensor(targets))
     np.testing.assert_array_equal(result, expected)
 
 
@@ -273,3 +101,181 @@ def test_single_precision_data_are_summed_in_double_precision(network):
     exact = 2.0**28 + 2999 * (1.0 + 2.0**-20) ** 2
     np.testing.assert_allclose(sample.clean.square_sums, exact, rtol=1e-14)
     assert sample.clean.step_abs_sums == 2.0**14 + 2999 * (1.0 + 2.0**-20)
+
+
+def statistics_of(network, X, targets, **options):
+    defaults = {"min_eigenvalue": 0.25, "norms": (1.0, 1.0, 1.0), "noise": None, "seed": 9}
+    return sample_statistics(
+        network, X, targets, n_classes=len(network.weights[2]), **{**defaults, **options}
+    )
+
+
+def scalar_network(n_features=1, n_classes=2):
+    rng = np.random.default_rng(2)
+    shapes = ((4, n_features), (4, 4), (n_classes, 4))
+    return RecurrentNetwork(*(torch.tensor(rng.normal(size=s)) for s in shapes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("law", [None, InputNoise("uniform", 0.4)])
+def test_largest_entries_and_vectors(network, dtype, law, monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 100)
+    network = network.to(dtype)
+    rng = np.random.default_rng(0)
+    X = torch.tensor(rng.normal(size=(30, 6, 3))).to(dtype)
+    sample = statistics_of(network, X, torch.tensor(rng.integers(0, 5, 30)), noise=law)
+    pairs = [(sample.clean, X)]
+    if law is not None:
+        pairs.append((sample.noisy, torch.cat(list(input_chunks(X, 4, law, seed=9)))))
+    for sums, inputs in pairs:
+        values = inputs.double().numpy()
+        expected = [sum(max(abs(v) for v in x[t]) for x in values) for t in range(6)]
+        np.testing.assert_allclose(sums.step_max_sums, expected, rtol=1e-12)
+        largest = max(np.linalg.norm(step) for x in values for step in x)
+        assert sums.max_norm == pytest.approx(largest, rel=1e-12)
+        assert sums.scalar_fisher_rao is None
+        assert sums.energy is None
+        assert (sums.step_max_sums >= sums.step_abs_sums - 1e-12).all()
+
+
+@pytest.mark.parametrize("law", [None, InputNoise("laplace", 0.3)])
+def test_fisher_rao_norm_of_the_scalar_score(law, monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 50)
+    network = scalar_network(n_features=3)
+    rng = np.random.default_rng(0)
+    X, targets = torch.tensor(rng.normal(size=(20, 5, 3))), torch.tensor(rng.integers(0, 2, 20))
+    sample = statistics_of(network, X, targets, noise=law)
+    inputs = X if law is None else torch.cat(list(input_chunks(X, 4, law, seed=9)))
+    U, W, V = (weight.numpy() for weight in network.weights)
+    total = 0.0
+    for x in inputs.numpy():
+        tau = sum(
+            (5 + 2 - t) * (V[1] - V[0]) @ np.linalg.matrix_power(W, 5 - t) @ U @ x[t - 1]
+            for t in range(1, 6)
+        )
+        total += tau**2
+    sums = sample.clean if law is None else sample.noisy
+    assert sums.scalar_fisher_rao == pytest.approx(np.sqrt(total / 20), rel=1e-10)
+    assert sums.scalar_fisher_rao <= 2 * sums.fisher_rao
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.6, 1.0, 1.7])
+def test_energy_of_one_feature_under_a_decay(decay, monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 50)
+    network = scalar_network()
+    rng = np.random.default_rng(0)
+    X, targets = torch.tensor(rng.normal(size=(20, 5, 1))), torch.tensor(rng.integers(0, 2, 20))
+    law = InputNoise("gaussian", 0.5)
+    sample = statistics_of(network, X, targets, decay=decay, noise=law)
+    values = [
+        sum((decay ** (5 - t) if t < 5 else 1.0) * float(x[t - 1, 0]) ** 2 for t in range(1, 6))
+        for x in X
+    ]
+    mean = sum(values) / 20
+    variance = sum((value - mean) ** 2 for value in values) / 19
+    assert sample.clean.energy == pytest.approx((mean, variance), rel=1e-10)
+    # The population form speaks of the clean input.
+    assert sample.noisy.energy is None
+    assert statistics_of(network, X, targets).clean.energy is None
+    wide = X.expand(20, 5, 3)
+    wider = statistics_of(scalar_network(n_features=3), wide, targets, decay=decay)
+    assert wider.clean.energy is None
+
+
+def test_energy_of_one_sample_and_of_a_decay_that_overflows():
+    network = scalar_network()
+    X, targets = torch.ones(2, 5, 1, dtype=torch.float64), torch.tensor([0, 1])
+    single = statistics_of(network, X[:1], targets[:1], decay=1.0)
+    assert single.clean.energy == (5.0, 0.0)
+    overflowing = statistics_of(network, X, targets, decay=1e100)
+    assert overflowing.clean.energy == (np.inf, 0.0)
+
+
+def test_whitened_norm_belongs_to_the_input_of_the_training():
+    network = scalar_network()
+    X, targets = torch.ones(2, 5, 1, dtype=torch.float64), torch.tensor([0, 1])
+    quiet = statistics_of(network, X, targets, whitened_norm=3.0)
+    assert quiet.clean.whitened_norm == 3.0
+    law = InputNoise("gaussian", 0.5)
+    noisy = statistics_of(network, X, targets, whitened_norm=3.0, noise=law)
+    assert (noisy.clean.whitened_norm, noisy.noisy.whitened_norm) == (None, 3.0)
+
+
+@pytest.mark.parametrize("variance", [0.0, 0.3])
+@pytest.mark.parametrize("limit", [0, 10_000])
+def test_whitened_norm_is_the_transcribed_trace(variance, limit, monkeypatch):
+    # Both by QR and by Cholesky.
+    monkeypatch.setattr("sklearn_rnnbound.spectrum._QR_MAX_WIDTH", limit)
+    rng = np.random.default_rng(0)
+    n, n_steps, d = 50, 4, 2
+    X = rng.normal(size=(n, n_steps, d)) * [1.0, 30.0]
+    inputs = X + 0.1 * rng.normal(size=X.shape)
+    moment = sum(np.outer(x.ravel(), x.ravel()) for x in X) / n + variance * np.eye(8)
+    C = np.diag(np.repeat([n_steps + 2 - t for t in range(1, n_steps + 1)], d).astype(float))
+    gram = sum(np.outer(z.ravel(), z.ravel()) for z in inputs)
+    expected = np.sqrt(np.trace(gram @ np.linalg.inv(C @ moment @ C)))
+    result = whitened_norm(X, [inputs[:20], inputs[20:]], variance)
+    assert result == pytest.approx(expected, rel=1e-9)
+    # Lemma 3 relaxes it.
+    lowest = np.linalg.eigvalsh(moment)[0]
+    assert result <= np.linalg.norm(inputs) / 2 / np.sqrt(lowest)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 6])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_norms_of_the_network(n_steps, n_classes, dtype):
+    rng = np.random.default_rng(0)
+    U, W, V = (rng.normal(size=s).astype(dtype) for s in ((4, 3), (4, 4), (n_classes, 4)))
+    norms = network_norms(U, W, V, n_steps)
+    assert norms.hidden_size == 4
+    U, W, V = (weight.astype(float) for weight in (U, W, V))
+    for norm, weight in zip(
+        (norms.spectral_u, norms.spectral_w, norms.spectral_v), (U, W, V), strict=True
+    ):
+        largest = np.sqrt(np.linalg.eigvalsh(weight @ weight.T)[-1])
+        assert norm == pytest.approx(largest, rel=1e-10)
+    rows = [V[1] - V[0]] if n_classes == 2 else list(V)
+    paths = max(
+        sum(
+            (np.abs(row) @ np.linalg.matrix_power(np.abs(W), n_steps - t) @ np.abs(U)).sum()
+            for t in range(1, n_steps + 1)
+        )
+        for row in rows
+    )
+    assert norms.path_norm == pytest.approx(paths, rel=1e-10)
+
+
+def test_path_norm_that_overflows_is_infinite():
+    U, V = np.ones((2, 1)), np.array([[0.0, 0.0], [1.0, 0.0]])
+    assert network_norms(U, 10 * np.eye(2), V, 400).path_norm == np.inf
+    # A weight of zero beside an infinite path hides nothing.
+    assert network_norms(U, 10 * np.eye(2), V[:, ::-1], 400).path_norm == np.inf
+    assert np.isfinite(network_norms(U, 10 * np.eye(2), V, 300).path_norm)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_box_statistics_are_the_ends_and_the_hidden_norms_of_the_centre(
+    activation, dtype, monkeypatch
+):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 50)
+    rng = np.random.default_rng(0)
+    center = tuple(torch.tensor(rng.normal(size=s)).to(dtype) for s in ((4, 3), (4, 4), (2, 4)))
+    lower, upper = (tuple(w + shift for w in center) for shift in (-0.1, 0.2))
+    X = torch.tensor(rng.normal(size=(20, 5, 3))).to(dtype)
+    box = box_statistics(lower, upper, center, X, activation, width=0.3, n_prior=17)
+    assert (box.width, box.n_prior) == (0.3, 17)
+    for result, ends in ((box.lower, lower), (box.upper, upper)):
+        for array, weight in zip(result, ends, strict=True):
+            assert array.dtype == np.float64
+            np.testing.assert_array_equal(array, weight.double())
+    U, W, _ = (weight.double().numpy() for weight in center)
+    squares = np.zeros((5, 4))
+    for x in X.double().numpy():
+        h = np.zeros(4)
+        for t in range(5):
+            g = U @ x[t] + W @ h
+            h = np.maximum(g, 0) if activation == "relu" else np.tanh(g)
+            squares[t] += h**2
+    np.testing.assert_allclose(box.hidden_norms, np.sqrt(squares), rtol=1e-10)

@@ -10,7 +10,7 @@ from conftest import make_classifier
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
-from sklearn_rnnbound.training import Batches, Sequences, as_tensor
+from sklearn_rnnbound.training import Batches, RampLoss, Sequences, as_tensor
 
 
 def test_as_tensor_shares_memory_that_is_read_only_without_a_warning():
@@ -216,3 +216,75 @@ def test_progress_line(small, capsys):
         assert part in lines[-1]
     make_classifier(max_iter=2).fit(*small)
     assert capsys.readouterr().out == ""
+
+
+def transcribed_ramp(scores, label, alpha):
+    """Phi_alpha of the margin of one sample."""
+    margin = scores[label] - max(score for c, score in enumerate(scores) if c != label)
+    if margin <= 0:
+        return 1.0
+    return 0.0 if margin >= alpha else 1.0 - margin / alpha
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 7.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ramp_loss_is_the_transcribed_ramp_of_every_sample(n_classes, alpha, dtype):
+    rng = np.random.default_rng(0)
+    # Coarse scores tie and meet both kinks of the ramp.
+    scores = np.concatenate(
+        [rng.normal(size=(150, n_classes)), rng.integers(-3, 4, size=(50, n_classes)) * alpha]
+    )
+    scores = torch.from_numpy(scores).to(dtype)
+    targets = rng.integers(n_classes, size=200)
+    losses = RampLoss(alpha)(scores, torch.from_numpy(targets))
+    expected = [transcribed_ramp(row, y, alpha) for row, y in zip(scores, targets, strict=True)]
+    assert {0.0, 1.0} < set(np.round(expected, 6))
+    assert losses.shape == (200,)
+    assert losses.dtype == dtype
+    np.testing.assert_allclose(losses, expected, atol=4 * torch.finfo(dtype).eps / min(alpha, 1))
+
+
+def test_ramp_loss_has_the_gradient_of_finite_differences_away_from_its_kinks():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(60, 3, generator=generator, dtype=torch.float64)
+    targets = torch.randint(3, (60,), generator=generator)
+    loss, step = RampLoss(0.8), 1e-6
+    margins = [
+        row[y] - max(np.delete(row, y)) for row, y in zip(scores.numpy(), targets, strict=True)
+    ]
+    assert min(np.abs(margins).min(), np.abs(np.array(margins) - 0.8).min()) > 10 * step
+    expected = torch.zeros_like(scores)
+    for c in range(3):
+        move = torch.zeros_like(scores)
+        move[:, c] = step
+        expected[:, c] = (loss(scores + move, targets) - loss(scores - move, targets)) / (2 * step)
+    variable = scores.clone().requires_grad_(True)
+    loss(variable, targets).sum().backward()
+    torch.testing.assert_close(variable.grad, expected, rtol=1e-6, atol=1e-6)
+    # Errors and large margins have no gradient; between them it is 1/alpha.
+    slopes = set(variable.grad.abs().amax(1).tolist())
+    assert slopes == {0.0, 1 / 0.8}
+
+
+def test_training_minimises_the_weighted_ramp_loss(small):
+    X, y = small
+    sample_weight = 1.0 + np.arange(60) % 3
+    params = {"loss": "ramp", "margin": 1.5, "optimizer": "sgd", "max_iter": 1}
+    start = make_classifier(learning_rate=1e-300, **params).fit(X, y, sample_weight)
+    clf = make_classifier(learning_rate=0.1, **params).fit(X, y, sample_weight)
+    weights = [torch.tensor(w, requires_grad=True) for w in (start.U_, start.W_, start.V_)]
+    U, W, V = weights
+    h = torch.zeros(len(X), 6, dtype=torch.float64)
+    for t in range(X.shape[1]):
+        h = torch.relu(torch.from_numpy(X[:, t]) @ U.T + h @ W.T)
+    scores = h @ V.T
+    own = scores[range(60), y]
+    others = torch.stack([scores[:, np.arange(3) != label].amax(1)[i] for i, label in enumerate(y)])
+    losses = (1 - (own - others) / 1.5).clamp(0, 1)
+    loss = (losses * torch.from_numpy(sample_weight)).sum() / sample_weight.sum()
+    gradients = torch.autograd.grad(loss, weights)
+    assert clf.loss_curve_[0] == pytest.approx(loss.item(), rel=1e-12)
+    for after, before, gradient in zip((clf.U_, clf.W_, clf.V_), weights, gradients, strict=True):
+        expected = before.detach() - 0.19 * gradient
+        np.testing.assert_allclose(after, expected.numpy(), rtol=1e-10, atol=1e-13)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import SampleStatistics
 
 __all__ = [
+    "ORDER_ONLY",
     "chen2019",
     "golowich2018",
     "trivial",
@@ -29,6 +30,10 @@ __all__ = [
     "unrolled_complexity",
     "zhang2018",
 ]
+
+
+#: Names of the bounds of which only the growth is known.
+ORDER_ONLY = frozenset({"zhang2018", "chen2019"})
 
 
 def unrolled_complexity(

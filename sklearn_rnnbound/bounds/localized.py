@@ -95,7 +95,10 @@ def localized(sample: SampleStatistics, setting: Setting) -> Bound:
             "box_width"
         )
     n = sample.n_samples
-    U, W, V = zip(box.lower, box.upper, strict=True)
+    U, W, V = (
+        (low.astype(np.float64), high.astype(np.float64))
+        for low, high in zip(box.lower, box.upper, strict=True)
+    )
     factor = complexity_factor(sample.n_classes)
     if sample.n_classes == 2:
         (low_0, low_1), (high_0, high_1) = V
