@@ -141,7 +141,7 @@ def started(
 ) -> RNNBoundClassifier:
     """Network in a box around weights that other reviews have trained."""
     prior = RNNBoundClassifier(
-        hidden_size=8,
+        hidden_size=16,
         beta_u=1.0,
         beta_w=1.0,
         beta_v=1.0,
@@ -151,7 +151,7 @@ def started(
         random_state=seed,
     ).fit(X[start], y[start])
     return RNNBoundClassifier(
-        hidden_size=8,
+        hidden_size=16,
         prior=FrozenEstimator(prior),
         box_width=0.001,
         loss="ramp",
