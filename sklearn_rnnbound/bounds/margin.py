@@ -109,4 +109,6 @@ def at_best_margin(
 def largest_term(bound: Bound) -> str:
     """Sentence that names the largest term of a bound."""
     term = max(bound.terms, key=lambda term: term.value)
+    if term.name == "empirical_risk":
+        return "At smaller margins the complexity is larger still; at this one few samples are safe."
     return f"Its largest term is {term.name.replace('_', ' ')}, {term.value:.4g}."
