@@ -223,9 +223,7 @@ class BoundMethods:
         parts = np.asarray(fractions)
         valid = parts.ndim == 1 and len(parts) and parts.dtype.kind in "iuf"
         if not valid or not ((parts > 0) & (parts <= 1)).all():
-            raise ValueError(
-                f"fractions must be numbers in (0, 1], got {fractions!r}"
-            )
+            raise ValueError(f"fractions must be numbers in (0, 1], got {fractions!r}")
         train = self._data("X_train", X_train, "y_train", y_train)
         if train is None:
             raise ValueError("bound_curve_ needs X_train and y_train")

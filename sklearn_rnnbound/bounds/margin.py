@@ -110,5 +110,5 @@ def largest_term(bound: Bound) -> str:
     """Sentence that names the largest term of a bound."""
     term = max(bound.terms, key=lambda term: term.value)
     if term.name == "empirical_risk":
-        return "At smaller margins the complexity is larger still; at this one few samples are safe."
+        return "A smaller margin would leave more samples safe, but at a larger complexity."
     return f"Its largest term is {term.name.replace('_', ' ')}, {term.value:.4g}."

@@ -15,7 +15,7 @@ from scipy.special import gammaln
 
 from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
 from sklearn_rnnbound.bounds._numeric import kl_inverse
-from sklearn_rnnbound.bounds.union import cell_share
+from sklearn_rnnbound.bounds.union import cell_exponent, cell_share
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import SampleStatistics
@@ -51,11 +51,10 @@ def quantized(difference: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
     """
     magnitude = 2.0 ** (bits - 1)
     largest = float(np.abs(difference).max())
-    if largest == 0:
-        exponent, integers = 0, np.zeros_like(difference)
-    else:
-        exponent = math.frexp(largest)[1] - (bits - 1)
-        integers = np.clip(np.round(np.ldexp(difference, -exponent)), -magnitude, magnitude)
+    exponent = cell_exponent(largest) - (bits - 1)
+    integers = np.clip(np.round(np.ldexp(difference, -exponent)), -magnitude, magnitude)
+    if not integers.any():
+        exponent = 0
     n_entries, n_non_zero = difference.size, int(np.count_nonzero(integers))
     places = gammaln(n_entries + 1) - gammaln(n_non_zero + 1) - gammaln(n_entries - n_non_zero + 1)
     length = (

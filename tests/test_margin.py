@@ -1,0 +1,105 @@
+"""From a complexity to a risk: losses, confidence, and the sum at its margin."""
+
+import math
+
+import numpy as np
+import pytest
+import transcription as paper
+import transcription_bounds as slow
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklearn_rnnbound.bounds import Setting, Term
+from sklearn_rnnbound.bounds.margin import (
+    at_best_margin,
+    complexity_factor,
+    confidence,
+    indicator_risk,
+    ramp_risk,
+)
+
+few_examples = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+margin_lists = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
+alphas = st.floats(0.01, 10)
+
+
+@few_examples
+@given(margins=margin_lists, alpha=alphas)
+def test_risks_match_the_transcription(margins, alpha):
+    given = np.array(margins)
+    assert ramp_risk(given, alpha) == pytest.approx(slow.mean_ramp(margins, alpha), abs=1e-14)
+    assert indicator_risk(given, alpha) == slow.mean_indicator(margins, alpha)
+    assert indicator_risk(given, 0.0) - 1e-14 <= ramp_risk(given, alpha)
+    assert ramp_risk(given, alpha) <= indicator_risk(given, alpha) + 1e-14
+
+
+def test_losses_by_hand():
+    margins = np.array([-1.0, 0.0, 0.5, 2.0, 3.0])
+    assert ramp_risk(margins, 2.0) == pytest.approx((1 + 1 + 0.75 + 0 + 0) / 5)
+    assert indicator_risk(margins, 2.0) == 4 / 5
+
+
+@pytest.mark.parametrize("delta", [1.0, 0.05, 1e-300])
+@pytest.mark.parametrize("n", [1, 7, 20_000])
+def test_confidence_matches_the_transcription(n, delta):
+    assert confidence(math.log(delta), n) == pytest.approx(slow.confidence(n, delta), rel=1e-12)
+
+
+def test_confidence_of_a_delta_too_small_for_a_float():
+    assert confidence(-2000.0, 9) == pytest.approx(3 * math.sqrt((math.log(2) + 2000) / 18))
+
+
+def test_factor_of_the_complexity():
+    assert [complexity_factor(k) for k in (2, 3, 10)] == [2, 12, 40]
+
+
+def terms(alpha, log_delta):
+    return (
+        Term("empirical_risk", alpha / 8, "n^0"),
+        Term("complexity", 0.4 / alpha, "n^-1/2"),
+        Term("confidence", 1e-3 * -log_delta, "n^-1/2"),
+    )
+
+
+def put_together(setting, **changes):
+    given = {"share": 0.5, "certified": True, "lines": ("a line",), **changes}
+    return at_best_margin("a name", setting, terms, **given)
+
+
+def test_margin_fixed_beforehand():
+    bound = put_together(Setting(margin=0.7, delta=0.04, notes=("a note",)))
+    expected = 0.7 / 8 + 0.4 / 0.7 - 1e-3 * math.log(0.04 / 2)
+    assert bound.value == pytest.approx(expected)
+    assert [term.value for term in bound.terms] == pytest.approx(
+        [0.7 / 8, 0.4 / 0.7, -1e-3 * math.log(0.02)]
+    )
+    assert (bound.name, bound.kind, bound.margin, bound.delta) == (
+        "a name",
+        "certified",
+        0.7,
+        0.04,
+    )
+    assert {"a line", "a note"} <= set(bound.assumptions)
+    assert bound.vacuous is False
+
+
+def test_best_margin_of_the_grid_pays_its_share():
+    bound = put_together(Setting(margin="auto", delta=0.04), certified=False)
+    values = {
+        e: 2.0**e / 8 + 0.4 / 2.0**e - 1e-3 * math.log(0.02 * paper.share(e))
+        for e in slow.EXPONENTS
+    }
+    best = min(values, key=values.get)
+    assert bound.margin == 2.0**best
+    assert bound.value == pytest.approx(values[best], rel=1e-12)
+    assert (bound.kind, bound.delta) == ("plug_in", 0.04)
+
+
+@pytest.mark.parametrize(("risk", "vacuous"), [(0.9, False), (1.0, True), (math.inf, True)])
+def test_vacuous_from_one_on(risk, vacuous):
+    def constant(alpha, log_delta):
+        return (Term("empirical_risk", risk, "n^0"), Term("confidence", 0.0, "n^-1/2"))
+
+    bound = at_best_margin("b", Setting(margin=1.0), constant, share=1.0, certified=True, lines=())
+    assert bound.vacuous is vacuous
+    assert bool(bound.reason) is vacuous
