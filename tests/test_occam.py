@@ -239,3 +239,11 @@ def test_row_is_monotone(deltas, lengths):
     value = occam(base, Setting(delta=deltas[1])).value
     assert occam(base, Setting(delta=deltas[0])).value >= value - 1e-12
     assert occam(worse, Setting(delta=deltas[1])).value >= value - 1e-12
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5])
+@pytest.mark.parametrize("scale", [2.0**-40, 0.25, 1.0, 2.0**40])
+def test_a_largest_entry_that_is_a_power_of_two_uses_every_bit(bits, scale):
+    steps = np.arange(2 ** (bits - 1) + 1) / 2 ** (bits - 1)
+    matrix = scale * np.concatenate([-steps, steps])[None]
+    np.testing.assert_array_equal(quantized(matrix, bits)[0], matrix)

@@ -16,7 +16,7 @@ from sklearn_rnnbound.bounds.margin import (
     ramp_risk,
 )
 from sklearn_rnnbound.bounds.paper import relu_only
-from sklearn_rnnbound.bounds.union import fixed_or_cell
+from sklearn_rnnbound.bounds.union import row_radii
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import SampleStatistics
@@ -155,18 +155,13 @@ def trivial(sample: SampleStatistics, setting: Setting) -> Bound:
     return _assembled("trivial", "n^0", sample, setting, complexity, share, lines)
 
 
-def _norms(
-    sample: SampleStatistics, setting: Setting
-) -> tuple[dict[str, float], float, tuple[str, ...]]:
+def _norms(sample: SampleStatistics, setting: Setting) -> tuple[dict[str, float], float, list[str]]:
     """Radii of U, W and of the score, their share of delta, and the lines that say so."""
-    beta_u, share_u, line_u = fixed_or_cell("beta_u", setting.beta_u, sample.beta_u)
-    beta_w, share_w, line_w = fixed_or_cell("beta_w", setting.beta_w, sample.beta_w)
-    beta_v, share_v, line_v = fixed_or_cell("beta_v", setting.beta_v, sample.beta_v)
+    betas, share, lines = row_radii(sample, setting)
     if sample.n_classes == 2 and setting.unit_types == 1:
         # The row V_1 - V_0 of the scalar score.
-        beta_v *= 2
-    betas = {"beta_u": beta_u, "beta_w": beta_w, "beta_v": beta_v}
-    return betas, share_u * share_w * share_v, (line_u, line_w, line_v)
+        betas["beta_v"] *= 2
+    return betas, share, lines
 
 
 def _assembled(
@@ -176,7 +171,7 @@ def _assembled(
     setting: Setting,
     complexity: float,
     share: float,
-    lines: tuple[str, ...],
+    lines: list[str],
 ) -> Bound:
     factor, n = complexity_factor(sample.n_classes), sample.n_samples
 
@@ -187,7 +182,7 @@ def _assembled(
             Term("confidence", confidence(log_delta, n), "n^-1/2"),
         )
 
-    return at_best_margin(name, setting, terms, share=share, certified=True, lines=lines)
+    return at_best_margin(name, setting, terms, share=share, certified=True, lines=tuple(lines))
 
 
 def zhang2018(sample: SampleStatistics, setting: Setting) -> Bound:

@@ -21,7 +21,7 @@ from sklearn_rnnbound.bounds.margin import (
     indicator_risk,
     ramp_risk,
 )
-from sklearn_rnnbound.bounds.union import fixed_or_cell
+from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import InputSums, SampleStatistics
@@ -243,14 +243,11 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
     inputs: InputSums = sample.noisy if with_noise and sample.noisy else sample.clean
     n, n_steps, k = sample.n_samples, sample.n_steps, sample.n_classes
 
-    beta_u, share_u, line_u = fixed_or_cell("beta_u", setting.beta_u, sample.beta_u)
-    beta_w, share_w, line_w = fixed_or_cell("beta_w", setting.beta_w, sample.beta_w)
-    beta_v, share_v, line_v = fixed_or_cell("beta_v", setting.beta_v, sample.beta_v)
-    betas = {"beta_u": beta_u, "beta_w": beta_w, "beta_v": beta_v}
+    betas, share, lines = row_radii(sample, setting)
     r, share_r, line_r, r_certified = fisher_rao_radius(
         setting, inputs, sample, betas, with_noise=with_noise
     )
-    lines = [line_u, line_w, line_v, line_r]
+    lines.append(line_r)
 
     eigenvalue = sample.min_eigenvalue
     # Zero is a valid floor of the spectrum whether or not it was estimated.
@@ -266,7 +263,9 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         # A larger eigenvalue makes the bound smaller: rather too small than inf.
         eigenvalue = min(eigenvalue + variance, sys.float_info.max)
         max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
-        noise = power_sum(beta_w, np.ones(n_steps), 2.0, beta_v, beta_u, max_noise)
+        noise = power_sum(
+            betas["beta_w"], np.ones(n_steps), 2.0, betas["beta_v"], betas["beta_u"], max_noise
+        )
         lines.append(
             f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
             "one fresh draw per sample"
@@ -296,7 +295,7 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         name,
         setting,
         terms,
-        share=share_u * share_w * share_v * share_r,
+        share=share * share_r,
         certified=r_certified and eigenvalue_certified,
         lines=tuple(lines),
     )

@@ -23,7 +23,7 @@ from sklearn_rnnbound.bounds.margin import (
     ramp_risk,
 )
 from sklearn_rnnbound.bounds.paper import expected_max_noise
-from sklearn_rnnbound.bounds.union import fixed_or_cell, smallest
+from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii, smallest
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import InputSums, SampleStatistics
@@ -362,10 +362,8 @@ class _Radii:
 
 def _radii(sample: SampleStatistics, setting: Setting) -> _Radii:
     """Budgets of the score: of f = y_1 - y_0 for two classes, of one row of V else."""
-    u, share_u, line_u = fixed_or_cell("beta_u", setting.beta_u, sample.beta_u)
-    w, share_w, line_w = fixed_or_cell("beta_w", setting.beta_w, sample.beta_w)
-    v, share_v, line_v = fixed_or_cell("beta_v", setting.beta_v, sample.beta_v)
-    lines = [line_u, line_w, line_v]
+    betas, share, lines = row_radii(sample, setting)
+    u, w, v = betas.values()
     budgets_u = setting.beta_u if isinstance(setting.beta_u, tuple) else None
     budgets_w = setting.beta_w if isinstance(setting.beta_w, tuple) else None
     budgets_v = setting.beta_v if isinstance(setting.beta_v, tuple) else None
@@ -388,7 +386,7 @@ def _radii(sample: SampleStatistics, setting: Setting) -> _Radii:
             score = (v, v) if budgets_v else 2 * v
             v = 2 * v
         types = (UnitType(budgets_u or u, w if signed else 2 * w, score),)
-    return _Radii(u, w, v, signed, types, share_u * share_w * share_v, tuple(lines))
+    return _Radii(u, w, v, signed, types, share, tuple(lines))
 
 
 def _complexity(X_norms: np.ndarray, radii: _Radii) -> tuple[float, str]:

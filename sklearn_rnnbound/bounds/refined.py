@@ -29,7 +29,7 @@ from sklearn_rnnbound.bounds.paper import (
     fisher_rao_radius,
     relu_only,
 )
-from sklearn_rnnbound.bounds.union import fixed_or_cell
+from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import SampleStatistics
@@ -113,26 +113,23 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
     n, k = sample.n_samples, sample.n_classes
     scalar = k == 2
 
-    beta_u, share_u, line_u = fixed_or_cell("beta_u", setting.beta_u, sample.beta_u)
-    beta_w, share_w, line_w = fixed_or_cell("beta_w", setting.beta_w, sample.beta_w)
-    beta_v, share_v, line_v = fixed_or_cell("beta_v", setting.beta_v, sample.beta_v)
-    betas = {"beta_u": beta_u, "beta_w": beta_w, "beta_v": beta_v}
+    betas, share, lines = row_radii(sample, setting)
     r, share_r, line_r, r_certified = fisher_rao_radius(
         setting, inputs, sample, betas, with_noise=with_noise
     )
-    lines = [line_u, line_w, line_v, line_r]
+    lines.append(line_r)
     # Radii r of the score at hand, each valid with its share of delta.
     radii = [(r, share_r)]
     if scalar:
         # ||V_1 - V_0||_1 <= 2 beta_v, unless class 0 is read out as zero; r likewise.
         rows = 1.0 if setting.unit_types == 2 else 2.0
-        betas["beta_v"] = rows * beta_v
+        betas["beta_v"] *= rows
         radii = [(rows * r, share_r)]
         lines.append("scalar score y_1 - y_0 of two classes")
         if share_r < 1 and inputs.scalar_fisher_rao is not None:
             # The same grid, counted by the norm of the scalar score.
-            edge, share, _ = fixed_or_cell("r", None, inputs.scalar_fisher_rao / rows)
-            radii.append((rows * edge, share))
+            edge, share_f, _ = fixed_or_cell("r", None, inputs.scalar_fisher_rao / rows)
+            radii.append((rows * edge, share_f))
 
     whitened, moment_certified, line = _whitened(sample, setting)
     lines.append(line)
@@ -142,7 +139,12 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
         max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
         reach = 1.0 if scalar else 2.0
         noise = power_sum(
-            beta_w, np.ones(sample.n_steps), reach, betas["beta_v"], beta_u, max_noise
+            betas["beta_w"],
+            np.ones(sample.n_steps),
+            reach,
+            betas["beta_v"],
+            betas["beta_u"],
+            max_noise,
         )
         lines.append(
             f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
@@ -150,7 +152,7 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
         )
     factor = complexity_factor(k)
 
-    def bound_for(r: float, share: float) -> Bound:
+    def bound_for(r: float, share_r: float) -> Bound:
         linear = linear_part(r, whitened, n)
 
         def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
@@ -166,7 +168,7 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
             "refined",
             setting,
             terms,
-            share=share_u * share_w * share_v * share,
+            share=share * share_r,
             certified=r_certified and moment_certified,
             lines=tuple(lines),
         )

@@ -15,8 +15,12 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sklearn_rnnbound.bounds._bound import Bound, Norm, Setting
+
+if TYPE_CHECKING:
+    from sklearn_rnnbound.statistics import SampleStatistics
 
 __all__ = [
     "EXPONENTS",
@@ -25,6 +29,7 @@ __all__ = [
     "cell_share",
     "divided",
     "fixed_or_cell",
+    "row_radii",
     "smallest",
 ]
 
@@ -94,6 +99,33 @@ def fixed_or_cell(name: str, fixed: Norm | None, reached: Norm) -> tuple[float, 
     edge = math.ldexp(1.0, exponent) if exponent <= sys.float_info.max_exp - 1 else math.inf
     line = f"{name} unconstrained: {value:.4g} reached, grid edge {edge:.4g} used, "
     return edge, share, line + f"{_fraction(share)} of delta"
+
+
+def row_radii(
+    sample: SampleStatistics, setting: Setting
+) -> tuple[dict[str, float], float, list[str]]:
+    """Radii of the rows of U, W and V, their share of delta, and the lines that say so.
+
+    Parameters
+    ----------
+    sample : SampleStatistics
+        The norms that the weights reached.
+    setting : Setting
+        The norms that were fixed beforehand.
+
+    Returns
+    -------
+    radii : dict
+        ``beta_u``, ``beta_w`` and ``beta_v``, each as :func:`fixed_or_cell` gives it.
+    share : float
+        Factor on delta, for all three.
+    lines : list of str
+        The assumptions in words.
+    """
+    names = ("beta_u", "beta_w", "beta_v")
+    cells = [fixed_or_cell(name, getattr(setting, name), getattr(sample, name)) for name in names]
+    radii, shares, lines = zip(*cells, strict=True)
+    return dict(zip(names, radii, strict=True)), math.prod(shares), list(lines)
 
 
 def best_margin(
