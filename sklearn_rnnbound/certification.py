@@ -115,8 +115,8 @@ class BoundMethods:
         Parameters
         ----------
         X_test : array-like of shape (n, L, d) or (n, L * step_size), default=None
-            Test data, which took no part in training or selection: for the bound ``"holdout"``;
-            no other bound uses them.
+            Test data, which took no part in training or selection: for the bound ``"holdout"``.
+            They move no other bound, but show the test error of what a bound speaks of.
         y_test : array-like of shape (n,), default=None
             Test labels.
         X_train : array-like of shape (n, L, d) or (n, L * step_size), default=None
@@ -135,7 +135,8 @@ class BoundMethods:
         Returns
         -------
         report : BoundReport
-            The bounds, in the order asked for.
+            The bounds, in the order asked for. Its errors count a tie for the largest score, and
+            a label that `fit` has not seen, as an error.
 
         Raises
         ------
@@ -153,6 +154,11 @@ class BoundMethods:
         test_error = None
         if test is not None:
             n_errors = self._count_errors(self.net_.module_, *test)
+            if self._is_fit_data(*test):
+                raise ValueError(
+                    "X_test and y_test are the data of fit: nothing is held out. Give new data, or "
+                    "pass these as X_train and y_train"
+                )
             sample = replace(sample, holdout=HoldoutCounts(n_errors, len(test[1])))
             test_error = n_errors / len(test[1])
         if train is not None:
@@ -234,9 +240,11 @@ class BoundMethods:
         order = torch.from_numpy(check_random_state(self.net_.evaluation_seed).permutation(n))
         reports = []
         for size in tqdm(sizes, desc="bounds on parts of the data", disable=not self.verbose):
-            rows = order[:size].sort().values.to(inputs.device)
-            part = inputs[rows], targets[rows]
-            with self._threads(len(rows), inputs.shape[2]):
+            part = train
+            if size < n:
+                rows = order[:size].sort().values.to(inputs.device)
+                part = inputs[rows], targets[rows]
+            with self._threads(int(size), inputs.shape[2]):
                 sample = self._reduce(*part)
             sample = self._with_training_data(sample, setting, part, None, names)
             shown = names
@@ -255,9 +263,10 @@ class BoundMethods:
     def certified_radius_(self, X: Any) -> np.ndarray:
         """Radius within which no change of the input changes the prediction (paper, Lemma 8).
 
-        For scores p, the predicted class, and c, ``|(y_p - y_c)(x) - (y_p - y_c)(x')|`` is at most
-        ``sum_t ||  |V_p - V_c| |W|^(L-t) |U|  ||_1 ||x_t - x'_t||_inf``, where the steps of the
-        front padding stay as they are.
+        All-zero steps at the front count as padding and are assumed to stay as they are; every
+        other entry may change by less than the radius. For the predicted class p and another c,
+        ``|(y_p - y_c)(x) - (y_p - y_c)(x')|`` is at most
+        ``sum_t ||  |V_p - V_c| |W|^(L-t) |U|  ||_1 ||x_t - x'_t||_inf``.
 
         Parameters
         ----------
@@ -369,6 +378,11 @@ class BoundMethods:
             raise ValueError(f"{name_x} has {len(X)} rows and {name_y} has {len(y)}")
         positions = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         numbers = np.where(self.classes_[positions] == y, positions, -1)
+        if (numbers < 0).all():
+            raise ValueError(
+                f"{name_y} holds none of the labels {self.classes_.tolist()}, but for example "
+                f"{y[0]!r}"
+            )
         device = self.net_.module_.readout.weight.device
         return as_tensor(X).to(device), torch.from_numpy(numbers).to(device)
 
@@ -381,6 +395,20 @@ class BoundMethods:
         # An overflow, whose margin is not a number, is an error too.
         return int((~(margins > 0) | (targets < 0)).sum())
 
+    def _is_fit_data(self, X: torch.Tensor, targets: torch.Tensor) -> bool:
+        """Whether the data have the margins of the sample of `fit`, up to rounding."""
+        known = self._statistics.clean.margins
+        if len(X) != len(known) or X.shape[1] != self._statistics.n_steps:
+            return False
+        with self._threads(len(X), X.shape[2]):
+            scores = network_scores(self.net_.module_, X)
+        margins = score_margins(scores, targets.clamp(min=0)).cpu().numpy()
+        margins[np.isnan(margins)] = -np.inf
+        magnitudes = scores.abs().amax(1).nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
+        with np.errstate(invalid="ignore"):
+            close = np.abs(margins - known) <= 1e-4 * magnitudes
+        return bool((close | (margins == known)).all()) and not bool((targets < 0).any())
+
     def _check_training_data(self, X: torch.Tensor, targets: torch.Tensor) -> None:
         known = self._statistics.clean.margins
         remedy = "; the bounds speak of the sample that fit has seen (rows of positive weight)"
@@ -391,10 +419,7 @@ class BoundMethods:
             )
         if bool((targets < 0).any()):
             raise ValueError(f"y_train holds labels other than {self.classes_.tolist()}")
-        with self._threads(len(X), X.shape[2]):
-            scores = network_scores(self.net_.module_, X)
-        margins = score_margins(scores, targets).cpu().numpy()
-        if not np.allclose(margins, known, rtol=1e-3, atol=1e-4 * float(scores.abs().max())):
+        if not self._is_fit_data(X, targets):
             raise ValueError(f"X_train and y_train are not the data of fit, in its order{remedy}")
 
     def _with_training_data(
@@ -424,7 +449,7 @@ class BoundMethods:
         reference, words = [np.zeros_like(weight) for weight in weights], "from zero"
         if prior is not None:
             reference = [weight.double().numpy() for weight in prior]
-            words = f"from weights learned on {n_prior} other samples"
+            words = f"from weights learned on up to {n_prior} samples, assumed disjoint from these"
         networks = []
         for bits in tqdm(BITS, desc="quantised networks", disable=not self.verbose):
             codes = [quantized(w - r, bits) for w, r in zip(weights, reference, strict=True)]
@@ -466,7 +491,7 @@ class BoundMethods:
         words = (
             "around the initial weights"
             if prior is None
-            else f"around weights learned on {n_prior} other samples"
+            else f"around weights learned on up to {n_prior} samples, assumed disjoint from these"
         )
         generator = torch.Generator(X.device).manual_seed(self.net_.evaluation_seed)
         n, per_draw = len(X), rows_per_draw(weights)
@@ -531,11 +556,13 @@ def _names(methods: str | list[str]) -> list[str]:
     """Names of bounds that were asked for; "all" stands for all."""
     if methods == "all":
         return list(BOUNDS)
-    names = [methods] if isinstance(methods, str) else list(methods)
+    if not isinstance(methods, str | list | tuple):
+        raise TypeError(f"methods must be 'all', a name or a list of names, got {methods!r}")
+    names = [methods] if isinstance(methods, str) else methods
     for name in names:
         if name != "paper":
             _check_name(name)
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _check_name(method: str) -> None:

@@ -87,9 +87,9 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     """Recurrent classifier that comes with a generalization bound.
 
     The network is ``h_t = act(U x_t + W h_{t-1})`` with scores ``y = V h_L`` and without biases,
-    trained by cross-entropy. Noise on the input, constraints on the norms of U, W and V and
-    gradient clipping are the regularisers that the bounds of Tu, He & Tao (2020) speak of; after
-    `fit` the bound methods say what these bounds are worth, term by term.
+    trained by cross-entropy or by the ramp loss. Noise on the input, constraints on the norms of
+    U, W and V and gradient clipping are the regularisers that the bounds of Tu, He & Tao (2020)
+    speak of; after `fit` the bound methods say what these and other bounds are worth, term by term.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     input_bound : float or None, default=None
         B with ``||x||_inf <= B`` known before the data are seen; it is checked on the training
         data. With it, r in the bounds follows from the norms (Remark 6) and need not be
-        estimated.
+        estimated, and for two classes and one feature ``"peeling"`` has its population form.
     gradient_clip_norm : float or None, default=None
         Largest norm of the whole gradient.
     gradient_clip_value : float or None, default=None
@@ -416,6 +416,14 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         weights = self._loss_weights(weights, y, classes, targets)
         prior = self._fitted_prior(X, classes)
         previous = self._previous_weights(X, classes)
+        n_before = 0 if previous is None else self._n_learned
+        if prior is not None and prior._is_fit_data(
+            as_tensor(X).to(_tensors(prior._array_weights())[0]), torch.from_numpy(targets)
+        ):
+            raise ValueError(
+                "prior was fitted on these very data; its weights must come from data disjoint "
+                "from those of fit, or no bound that uses them holds"
+            )
         self._check_input_bound(X)
         self._prior_weights = None if prior is None else prior._array_weights()
         self._n_prior = 0 if prior is None else prior._n_learned
@@ -467,7 +475,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             self._keep(net, constraints, classes, record)
             self._setting = self._make_setting(constraints, weighted=weights is not None)
             self._fitted_box = constraints.box
-            self._n_learned = len(X) + self._n_prior
+            self._n_learned = len(X) + self._n_prior + n_before
             self._statistics = self._reduce(data.X, data.targets)
         if not record.converged:
             warnings.warn(
@@ -587,6 +595,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             if self.box_width is not None:
                 raise ValueError("box_width needs prior, the classifier whose weights it surrounds")
             return None
+        if prior is self:
+            raise ValueError("prior must be another classifier, fitted on other data")
         if not isinstance(prior, RNNBoundClassifier):
             raise TypeError(f"prior must be an RNNBoundClassifier, got {type(prior).__name__}")
         if not hasattr(prior, "U_"):

@@ -207,6 +207,8 @@ class BoundCurveDisplay:
     ----------
     curve : BoundCurve
         The bounds to draw.
+    term : str or None, default=None
+        Name of the term to draw, such as ``"complexity"``; None: the bounds themselves.
 
     Attributes
     ----------
@@ -227,8 +229,9 @@ class BoundCurveDisplay:
     ['peeling (certified)', 'trivial (certified)']
     """
 
-    def __init__(self, curve: BoundCurve) -> None:
+    def __init__(self, curve: BoundCurve, *, term: str | None = None) -> None:
         self.curve = curve
+        self.term = term
 
     @classmethod
     def from_estimator(
@@ -237,6 +240,7 @@ class BoundCurveDisplay:
         X_train: Any,
         y_train: Any,
         *,
+        term: str | None = None,
         ax: Axes | None = None,
         **curve_options: Any,
     ) -> BoundCurveDisplay:
@@ -248,6 +252,8 @@ class BoundCurveDisplay:
             Fitted classifier.
         X_train, y_train : array-like
             The training data of its `fit`.
+        term : str or None, default=None
+            Name of the term to draw; None: the bounds themselves.
         ax : matplotlib Axes, default=None
             Axes to draw on; None: a new figure.
         **curve_options
@@ -258,16 +264,21 @@ class BoundCurveDisplay:
         display : BoundCurveDisplay
             The picture.
         """
-        return cls.from_curve(estimator.bound_curve_(X_train, y_train, **curve_options), ax=ax)
+        curve = estimator.bound_curve_(X_train, y_train, **curve_options)
+        return cls.from_curve(curve, term=term, ax=ax)
 
     @classmethod
-    def from_curve(cls, curve: BoundCurve, *, ax: Axes | None = None) -> BoundCurveDisplay:
+    def from_curve(
+        cls, curve: BoundCurve, *, term: str | None = None, ax: Axes | None = None
+    ) -> BoundCurveDisplay:
         """Draw a curve.
 
         Parameters
         ----------
         curve : BoundCurve
             The bounds.
+        term : str or None, default=None
+            Name of the term to draw; None: the bounds themselves.
         ax : matplotlib Axes, default=None
             Axes to draw on; None: a new figure.
 
@@ -276,7 +287,7 @@ class BoundCurveDisplay:
         display : BoundCurveDisplay
             The picture.
         """
-        return cls(curve).plot(ax=ax)
+        return cls(curve, term=term).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> BoundCurveDisplay:
         """Draw the picture.
@@ -296,27 +307,30 @@ class BoundCurveDisplay:
         ImportError
             Without matplotlib, which the extra ``plots`` brings.
         ValueError
-            For a curve without bounds.
+            For a curve without bounds, or without a bound that has the term.
         """
         plt = _pyplot()
         curves: dict[str, dict[int, float]] = {}
+        kinds = {}
         for n, report in zip(self.curve.n_samples, self.curve.reports, strict=True):
             for bound in report:
-                if bound.kind != "order_only":
-                    label = f"{bound.name} ({bound.kind.replace('_', '-')})"
-                    curves.setdefault(label, {})[n] = bound.value
+                values = {term.name: term.value for term in bound.terms} | {None: bound.value}
+                if bound.kind != "order_only" and self.term in values:
+                    curves.setdefault(bound.name, {})[n] = values[self.term]
+                    kinds[bound.name] = bound.kind.replace("_", "-")
         if not curves:
-            raise ValueError("the curve has no bound to draw")
+            what = "" if self.term is None else f" with the term {self.term!r}"
+            raise ValueError(f"the curve has no bound{what} to draw")
         if ax is None:
             _, ax = plt.subplots(figsize=(7.2, 4.8), layout="constrained")
-        for number, (label, values) in enumerate(curves.items()):
-            finite = {n: value for n, value in values.items() if np.isfinite(value)}
+        for number, (name, points) in enumerate(curves.items()):
+            finite = {n: value for n, value in points.items() if np.isfinite(value)}
             marker = _MARKERS[number % len(_MARKERS)]
-            suffix = "" if finite else ": infinite"
-            ax.plot(list(finite), list(finite.values()), marker=marker, label=label + suffix)
+            label = f"{name} ({kinds[name]})" + ("" if finite else ": infinite")
+            ax.plot(list(finite), list(finite.values()), marker=marker, label=label)
         ax.axhline(1.0, color="black", linewidth=1.0, label="1: excludes nothing")
         errors = [report.train_error for report in self.curve.reports]
-        if any(errors):
+        if any(errors) and self.term is None:
             ax.plot(
                 self.curve.n_samples, errors, color="#b10026", linestyle=":", label="train error"
             )
@@ -325,7 +339,8 @@ class BoundCurveDisplay:
         ax.set_xticks(self.curve.n_samples, [str(n) for n in self.curve.n_samples])
         ax.minorticks_off()
         ax.set_xlabel("number of samples n")
-        ax.set_ylabel("bound on the probability of error")
+        what = "bound" if self.term is None else self.term.replace("_", " ") + " of the bound"
+        ax.set_ylabel(f"{what} on the probability of error")
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
         self.ax_ = ax
         self.figure_ = ax.figure

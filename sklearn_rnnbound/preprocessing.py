@@ -69,7 +69,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
     min_count : int, default=2
         Words in fewer documents than this have no score.
     clip : float or None, default=None
-        Steps of scores are clipped to [-clip, clip], after every scaling and averaging. It is a
+        The entries of every step are clipped to [-clip, clip], after scaling and averaging. It is a
         valid `input_bound` of the classifier, rounding included.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Type of the sequences.
@@ -215,7 +215,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         documents = _check_documents(documents)
         X = self._encode(documents, self.vocabulary_, self.vectors_)
-        return X if self.supervised is None else self._clipped(X)
+        return self._clipped(X)
 
     def _dtype(self) -> np.dtype[Any]:
         if self.dtype not in (np.float32, np.float64):
@@ -290,7 +290,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         return X
 
     def _clipped(self, values: np.ndarray) -> np.ndarray:
-        """Steps of scores, clipped in place."""
+        """Steps, clipped in place."""
         if self.clip is None:
             return values
         bound = values.dtype.type(self.clip)

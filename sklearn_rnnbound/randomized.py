@@ -63,25 +63,27 @@ def posterior_error(
         Share of errors; a tie for the largest score is an error.
     """
     size, m = rows_per_draw(weights), len(weights[1])
-    rows = size * max(1, _BATCH_ENTRIES // (count_weights(weights) + size * (m + X.shape[2])))
+    per_draw = count_weights(weights) + size * (m + X.shape[1] * X.shape[2])
+    rows = size * max(1, _BATCH_ENTRIES // per_draw)
     n_errors = 0
     for start in range(0, len(X), rows):
         chunk, labels = X[start : start + rows], targets[start : start + rows]
         n_groups = -(-len(chunk) // size)
         missing = n_groups * size - len(chunk)
-        padded = torch.nn.functional.pad(chunk, (0, 0, 0, 0, 0, missing))
-        groups = padded.view(n_groups, size, *X.shape[1:])
+        if missing:
+            chunk = torch.nn.functional.pad(chunk, (0, 0, 0, 0, 0, missing))
+        groups = chunk.reshape(n_groups, size, *X.shape[1:])
         U, W, V = (_draws(weight, std, n_groups, generator) for weight in weights)
         h = X.new_zeros((n_groups, size, m))
         for step in range(X.shape[1]):
             g = torch.baddbmm(groups[:, :, step] @ U, h, W)
             h = torch.relu(g) if activation == "relu" else torch.tanh(g)
-        scores = (h @ V).flatten(0, 1)[: len(chunk)]
+        scores = (h @ V).flatten(0, 1)[: len(labels)]
         own = scores.gather(1, labels[:, None].clamp(min=0))
         # Right is only what beats every other score: a tie is an error, and so is overflow.
         right = (own > scores).sum(1) == scores.shape[1] - 1
         n_errors += int((~right | (labels < 0)).sum())
-        on_rows(len(chunk))
+        on_rows(len(labels))
     return n_errors / len(X)
 
 

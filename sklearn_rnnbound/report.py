@@ -18,7 +18,7 @@ __all__ = ["BoundCurve", "BoundReport"]
 _KINDS = {"certified": "certified", "plug_in": "plug-in", "order_only": "order only"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BoundReport:
     """Bounds of one classifier, side by side.
 
@@ -51,6 +51,9 @@ class BoundReport:
                 return bound
         available = ", ".join(bound.name for bound in self.bounds)
         raise KeyError(f"{name!r} is not in the report; it has {available or 'no bound'}")
+
+    def __contains__(self, name: object) -> bool:
+        return any(bound.name == name for bound in self.bounds)
 
     def __iter__(self) -> Iterator[Bound]:
         return iter(self.bounds)
@@ -177,8 +180,10 @@ class BoundReport:
             lines += ["", heading, *_bullets(remarks)]
         return "\n".join(lines)
 
+    __repr__ = __str__
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class BoundCurve:
     """Bounds of one network over the number of samples.
 
@@ -200,6 +205,7 @@ class BoundCurve:
             columns
             | {"bound": name, "n": n, "value": bound.value, "kind": _KINDS[bound.kind]}
             | {term.name: term.value for term in bound.terms}
+            | {"margin": bound.margin}
             for name in dict.fromkeys(bound.name for bound in bounds)
             for n, report in zip(self.n_samples, self.reports, strict=True)
             for bound in report
@@ -239,8 +245,22 @@ class BoundCurve:
 
         return BoundCurveDisplay.from_curve(self, **kwargs)
 
+    def _repr_html_(self) -> str | None:
+        """Table for notebooks; None, so that the text is shown, without pandas and jinja2."""
+        try:
+            style = self.to_frame().style
+        except (ImportError, AttributeError):
+            return None
+        return style.format(_cell, escape="html").set_caption(self._title()).to_html()
+
+    def _title(self) -> str:
+        confidence = 1 - self.reports[0].delta
+        return f"Bounds on P[error] at confidence {confidence:g} for each, on parts of the data"
+
     def __str__(self) -> str:
-        return "\n".join(_table([_formatted(row) for row in self._rows()]))
+        return "\n".join([self._title(), "", *_table([_formatted(row) for row in self._rows()])])
+
+    __repr__ = __str__
 
 
 def _term_names(bounds: Iterable[Bound]) -> list[str]:

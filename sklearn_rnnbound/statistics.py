@@ -352,6 +352,9 @@ def _input_sums(
     margins = score_margins(torch.cat(scores), targets).cpu().numpy()
     # Scores that overflow may leave no margin at all: an error at every margin.
     margins[np.isnan(margins)] = -np.inf
+    # Squares may have underflowed; the sums are to be no smaller than the truth.
+    lost = torch.finfo(torch.float64).tiny * len(X)
+    square_sums += lost * (abs_sums > 0).double()
     return InputSums(
         margins=margins,
         fisher_rao=fisher_rao_norm(U, W, V, input_chunks(X, width, noise, seed)),
@@ -361,14 +364,15 @@ def _input_sums(
         step_max_sums=max_sums.cpu().numpy(),
         max_norm=float(largest.sqrt()),
         scalar_fisher_rao=scalar,
-        energy=None if powers is None else _mean_and_variance(torch.cat(energies)),
+        energy=None if powers is None else _mean_and_variance(torch.cat(energies), powers),
     )
 
 
-def _mean_and_variance(values: torch.Tensor) -> tuple[float, float]:
+def _mean_and_variance(values: torch.Tensor, powers: torch.Tensor) -> tuple[float, float]:
     if not values.isfinite().all():
         return float("inf"), 0.0
-    return float(values.mean()), float(values.var()) if len(values) > 1 else 0.0
+    lost = torch.finfo(values.dtype).tiny * float(powers.sum()) if values.any() else 0.0
+    return float(values.mean()) + lost, float(values.var()) if len(values) > 1 else 0.0
 
 
 def sample_statistics(
@@ -468,11 +472,15 @@ def box_statistics(
     U, W, _ = (weight.double() for weight in center)
     act = torch.relu if activation == "relu" else torch.tanh
     squares = torch.zeros((X.shape[1], len(W)), dtype=torch.float64, device=X.device)
+    active = torch.zeros_like(squares, dtype=torch.bool)
     for chunk in input_chunks(X, len(W)):
         h = torch.zeros((len(chunk), len(W)), dtype=torch.float64, device=X.device)
         for step, x in enumerate(chunk.double().unbind(1)):
             h = act(x @ U.T + h @ W.T)
             squares[step] += h.square().sum(0)
+            active[step] |= h.ne(0).any(0)
+
+    squares += torch.finfo(torch.float64).tiny * len(X) * active.double()
 
     def arrays(weights: Weights) -> tuple[np.ndarray, ...]:
         return tuple(weight.cpu().numpy() for weight in weights)

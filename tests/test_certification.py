@@ -296,10 +296,10 @@ def test_box_shrinks_to_the_bound_without_complexity(small, prior):
     assert complexities[2] < complexities[1] / 1.9 < complexities[0] / 3.8
 
 
-def test_pickle_keeps_every_bound(boxed, small):
+def test_pickle_keeps_every_bound(boxed, small, other):
     X, y = small
     restored = pickle.loads(pickle.dumps(boxed))
-    first, second = (clf.bound_report_(X, y, X_train=X, y_train=y) for clf in (boxed, restored))
+    first, second = (clf.bound_report_(*other, X_train=X, y_train=y) for clf in (boxed, restored))
     assert len(first) == len(BOUNDS)
     assert first == second
     np.testing.assert_array_equal(boxed.certified_radius_(X), restored.certified_radius_(X))
@@ -311,9 +311,9 @@ def test_samples_of_chained_priors_are_counted(small, other, prior):
     X, y = small[0][1::2], small[1][1::2]
     third.fit(X, y)
     text = " ".join(str(third.bound_report_(X_train=X, y_train=y)).split())
-    assert "weights w learned on 75 other samples" in text
-    assert text.count("around weights learned on 75 other samples") == 1
-    assert "from weights learned on 75 other samples" in text
+    assert "weights w learned on up to 75 other samples" in text
+    assert text.count("around weights learned on up to 75 samples, assumed disjoint") == 1
+    assert "from weights learned on up to 75 samples, assumed disjoint" in text
     assert third._n_learned == 75 + 30
 
 
@@ -419,7 +419,8 @@ def test_training_data_may_come_in_the_other_precision_and_as_a_table(small):
 def test_a_tie_is_an_error_of_the_holdout(small, fitted):
     X, y = small
     clf = make_classifier(beta_v=0.0).fit(X, y)
-    report = clf.bound_report_(X, y)
+    X, y = X[::-1], y[::-1]
+    report = clf.bound_report_(X[1:], y[1:])
     assert clf.score(X, y) > 0
     assert report.test_error == report.train_error == 1.0
     assert report["holdout"].value == 1.0
@@ -667,7 +668,7 @@ def test_prior_is_the_centre_of_the_prior(small, prior):
     X, y = small
     clf = make_classifier(prior=prior, **STILL).fit(X, y)
     near = pac_bayes_of(clf, X, y)
-    assert any("around weights learned on 45 other samples" in line for line in near.assumptions)
+    assert any("around weights learned on up to 45 samples" in line for line in near.assumptions)
     for center, weight in zip(clf._prior_mean(), weights_of(prior), strict=True):
         np.testing.assert_array_equal(center, weight)
     alone = make_classifier(max_iter=60, learning_rate=0.05).fit(X, y)
@@ -1008,7 +1009,10 @@ def test_curve_as_frame_and_text(large):
             for term in bound.terms:
                 assert row[term.name] == term.value
     assert np.isnan(frame.loc[("peeling", 800), "linear"])
-    lines = str(curve).splitlines()
+    title, _, *lines = str(curve).splitlines()
+    assert "confidence 0.95" in title
+    assert repr(curve) == str(curve)
+    assert "0.95" in curve._repr_html_()
     assert len(lines) == 2 + 4
     assert lines[0].split()[:3] == ["bound", "n", "value"]
     assert lines[2].split()[:2] == ["peeling", "800"]
@@ -1162,3 +1166,94 @@ def test_cloned_and_unfitted_estimators_have_nothing_to_say(boxed, small):
     ):
         with pytest.raises(ValueError, match="not fitted"):
             call()
+
+
+# ---- guards against certificates on the wrong data ----
+
+
+def test_a_prior_fitted_on_these_very_data_is_refused(small):
+    X, y = small
+    start = make_classifier().fit(X, y)
+    clf = make_classifier(prior=start, box_width=0.0)
+    with pytest.raises(ValueError, match="prior was fitted on these very data"):
+        clf.fit(X, y)
+    assert not hasattr(clf, "U_")
+    clf.fit(X[:-1], y[:-1])
+
+
+def test_the_classifier_is_not_its_own_prior(small):
+    clf = make_classifier().fit(*small)
+    with pytest.raises(ValueError, match="prior must be another classifier"):
+        clf.set_params(prior=clf).fit(*small)
+
+
+def test_training_data_are_not_held_out(fitted, small):
+    with pytest.raises(ValueError, match="nothing is held out"):
+        fitted.bound_report_(*small)
+
+
+def test_one_huge_score_does_not_hide_other_labels(small):
+    X, y = small
+    X = X.copy()
+    X[0] = 1e6
+    clf = make_classifier(learning_rate=1e-9, max_iter=1).fit(X, y)
+    wrong = clf.predict(X)
+    assert (wrong != y).any()
+    with pytest.raises(ValueError, match="are not the data of fit"):
+        clf.bound_report_(X_train=X, y_train=wrong, methods="occam")
+    assert clf.bound_report_(X_train=X, y_train=y, methods="occam")["occam"].kind == "certified"
+
+
+def test_a_warm_start_adds_to_the_samples_that_were_learned_from(small, other):
+    start = make_classifier(warm_start=True).fit(*small)
+    n_first = len(small[0])
+    start.fit(*other)
+    assert start._n_learned == n_first + len(other[0])
+
+
+def test_labels_of_another_kind_are_refused(fitted, small):
+    X, y = small
+    with pytest.raises(ValueError, match=r"y_test holds none of the labels \[0, 1, 2\].*'a'"):
+        fitted.bound_report_(X, np.full(len(y), "a"))
+
+
+@pytest.mark.parametrize("methods", [None, 3, {"peeling"}])
+def test_methods_of_another_type_are_refused(fitted, methods):
+    with pytest.raises(TypeError, match="methods must be"):
+        fitted.bound_report_(methods=methods)
+
+
+def test_a_method_named_twice_is_one_row(fitted):
+    report = fitted.bound_report_(methods=["peeling", "trivial", "peeling"], simultaneous=True)
+    assert [bound.name for bound in report] == ["peeling", "trivial"]
+    assert report["peeling"].delta == fitted.delta / 2
+    assert "peeling" in report
+    assert "holdout" not in report
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("scale", [1e-165, 1e160])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_squares_out_of_range_make_no_certificate_smaller(small, scale, activation):
+    X, y = small
+    y = np.random.default_rng(0).permutation(y)
+    norms = {"beta_u": 1.0, "beta_w": 1.0, "beta_v": 1.0}
+    for beta_w in (1.0, (0.9, 0.1)):
+        clf = make_classifier(
+            **(norms | {"beta_w": beta_w}),
+            activation=activation,
+            min_eigenvalue=0.0,
+            learning_rate=1e-6,
+            margin=scale,
+        ).fit(X * scale, y)
+        bound = clf.bound_report_(methods="peeling")["peeling"]
+        assert bound.value > 1
+        assert bound.vacuous
+        assert bound.term("complexity") > 1
+
+
+def test_a_box_of_inputs_whose_squares_underflow(small, prior):
+    X, y = small
+    clf = make_classifier(prior=prior, box_width=1.0, margin=1e-165, min_eigenvalue=0.0)
+    bound = clf.fit(X * 1e-165, y).bound_report_(methods="localized")["localized"]
+    assert bound.term("complexity") > 1

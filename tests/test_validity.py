@@ -385,6 +385,8 @@ def memorised():
         }
         box = {"prior": FrozenEstimator(clf), "box_width": 0.0, "max_iter": 1}
         for words, (X, y) in {"own": own, "fresh": fresh}.items():
+            # In another order: the data of the prior themselves are refused.
+            X, y = X[::-1], y[::-1]
             certified = classifier(**common, **box).fit(X, y)
             assert np.array_equal(certified.W_, clf.W_)
             report = certified.bound_report_(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -85,7 +86,9 @@ def at_best_margin(
     log_delta = math.log(setting.delta) + math.log(share)
 
     def addends(alpha: float, margin_share: float) -> tuple[Term, ...]:
-        return terms(alpha, log_delta + math.log(margin_share))
+        found = terms(alpha, log_delta + math.log(margin_share))
+        # What is not a number, such as zero times an overflow, promises nothing.
+        return tuple(replace(t, value=math.inf) if math.isnan(t.value) else t for t in found)
 
     def value(alpha: float, margin_share: float) -> float:
         return sum(term.value for term in addends(alpha, margin_share))

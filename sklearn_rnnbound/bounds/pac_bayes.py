@@ -130,7 +130,7 @@ def pac_bayes(sample: SampleStatistics, setting: Setting) -> Bound:
         kind="certified",
         terms=(
             Term("empirical_risk", risk, "n^0"),
-            Term("monte_carlo", sampled - risk, "n^0"),
+            Term("monte_carlo", sampled - risk, "n^-1/2"),
             Term("kl", informed - sampled, "n^-1/2"),
             Term("confidence", value - informed, "n^-1/2"),
         ),

@@ -9,6 +9,7 @@ hold for every 1-Lipschitz activation that maps 0 to 0. The proofs are in docs/t
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -289,6 +290,7 @@ def population_square(
     return mean + math.sqrt(2 * variance * budget / n) + 7 * largest * budget / (3 * (n - 1))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def peeling(sample: SampleStatistics, setting: Setting) -> Bound:
     """Bound by peeling over time steps: the smallest form that applies.
 
@@ -474,7 +476,8 @@ def _population(sample: SampleStatistics, setting: Setting) -> Bound:
     constant = theorem_q(np.ones((1, 1)), radii.types)
     weight = power_sum(radii.types[0].w, np.ones(sample.n_steps))
     mean, variance = sample.clean.energy
-    largest = setting.input_bound**2 * weight
+    # A square that underflows is rounded up.
+    largest = max(setting.input_bound**2, sys.float_info.min) * weight
 
     def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
         half = log_delta - math.log(2)

@@ -86,6 +86,7 @@ def difference_part(
     return power_sum(beta_w, weights, beta_v, beta_u, 1 / n)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def refined(sample: SampleStatistics, setting: Setting) -> Bound:
     """Theorem 2, or under noise Theorem 3, without slack.
 
