@@ -236,14 +236,6 @@ def plain(X: np.ndarray, y: np.ndarray, seed: int) -> RNNBoundClassifier:
 # ---------
 
 
-def reported_test_error(bound: object, fallback: float) -> float:
-    """Test error of the classifier that a bound speaks of, as its assumptions tell it."""
-    for line in bound.assumptions:
-        if "test error" in line:
-            return float(line.rsplit(" ", 1)[1])
-    return fallback
-
-
 def run(reviews: Reviews, vectors: WordVectors, n_seeds: int, verbose: bool = True) -> dict:
     """Certificates and test errors over the seeds, and the report of the first one."""
     figures: dict[str, list[tuple[float, float]]] = {}
@@ -254,8 +246,8 @@ def run(reviews: Reviews, vectors: WordVectors, n_seeds: int, verbose: bool = Tr
 
     def keep(report: object, names: dict[str, str]) -> None:
         for name, label in names.items():
-            error = reported_test_error(report[name], report.test_error)
-            figures.setdefault(label, []).append((report[name].value, error))
+            pair = report[name].value, report.test_error_of(name)
+            figures.setdefault(label, []).append(pair)
 
     for seed in range(n_seeds):
         begin = time.perf_counter()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
 from sklearn_rnnbound.bounds.comparison import ORDER_ONLY
-from sklearn_rnnbound.bounds.occam import BITS, quantized
+from sklearn_rnnbound.bounds.occam import BITS, best_code, quantized
 from sklearn_rnnbound.bounds.pac_bayes import pac_bayes
 from sklearn_rnnbound.bounds.union import divided
 from sklearn_rnnbound.network import (
@@ -178,6 +178,7 @@ class BoundMethods:
             bounds=tuple(self._bound(name, setting, sample) for name in names),
             train_error=sample.train_error,
             test_error=test_error,
+            other_test_errors={} if test is None else _other_test_errors(sample, setting.delta),
             delta=delta,
             simultaneous=simultaneous,
             omitted=omitted,
@@ -550,6 +551,16 @@ class BoundMethods:
         except NotApplicableError as error:
             return str(error)
         return None
+
+
+def _other_test_errors(sample: SampleStatistics, delta: float) -> dict[str, float]:
+    """Test errors of the bounds that speak of another classifier than the trained network."""
+    errors: dict[str, float | None] = {}
+    if sample.quantized:
+        errors["occam"] = best_code(sample, delta).test_error
+    if sample.posterior is not None:
+        errors["pac_bayes"] = sample.posterior.test_error
+    return {name: error for name, error in errors.items() if error is not None}
 
 
 def _names(methods: str | list[str]) -> list[str]:

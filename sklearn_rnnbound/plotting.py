@@ -175,15 +175,19 @@ class BoundDecompositionDisplay:
             )
         ax.axhline(1.0, color="black", linewidth=1.0, label="1: excludes nothing")
         ax.axhline(0.5, color="black", linewidth=1.0, linestyle="--", label="0.5")
-        if self.report.test_error:
-            ax.axhline(
-                self.report.test_error,
+        errors = [self.report.test_error_of(bound.name) or np.nan for bound in bounds]
+        if np.isfinite(errors).any():
+            places = np.arange(len(bounds))
+            ax.hlines(
+                errors,
+                places - 0.4,
+                places + 0.4,
                 color="#b10026",
-                linewidth=1.5,
+                linewidth=2.0,
                 linestyle=":",
                 label="test error",
             )
-            floor = min(floor, self.report.test_error / 2)
+            floor = min(floor, float(np.nanmin(errors)) / 2)
         ax.set_yscale("log")
         ax.set_ylim(floor, ceiling)
         ax.set_xlim(-0.6, len(bounds) - 0.4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundCurve", "BoundReport"]
 
+# Bounds that speak of another classifier than the trained network.
+_CLASSIFIERS = {"occam": "rounded", "pac_bayes": "randomised"}
 _KINDS = {"certified": "certified", "plug_in": "plug-in", "order_only": "order only"}
 
 
@@ -29,13 +31,15 @@ class BoundReport:
     train_error : float
         Share of errors on the training sample.
     test_error : float or None
-        Share of errors on the test data, when they were given.
+        Share of errors on the test data, when they were given; of the trained network.
     delta : float
         Probability with which each bound, or with `simultaneous` any of them, may fail.
     simultaneous : bool
         Whether the bounds hold all together rather than each alone.
     omitted : tuple of str
         One line for every bound that was left out, saying why.
+    other_test_errors : dict
+        Test errors of the rounded and of the randomised network, by the name of their bounds.
     """
 
     bounds: tuple[Bound, ...]
@@ -44,6 +48,7 @@ class BoundReport:
     delta: float
     simultaneous: bool = False
     omitted: tuple[str, ...] = ()
+    other_test_errors: dict[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Bound:
         for bound in self.bounds:
@@ -61,16 +66,23 @@ class BoundReport:
     def __len__(self) -> int:
         return len(self.bounds)
 
+    def test_error_of(self, name: str) -> float | None:
+        """Test error of the classifier that a bound speaks of; None without test data."""
+        return self.other_test_errors.get(name, self.test_error)
+
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for bound in self.bounds:
             values = {term.name: term.value for term in bound.terms}
             terms = {name: values.get(name) for name in _term_names(self.bounds)}
+            error = self.test_error_of(bound.name)
             rows.append(
                 {
                     "bound": bound.name,
                     "value": bound.value,
                     "kind": _KINDS[bound.kind],
+                    "network": _CLASSIFIERS.get(bound.name, "trained"),
+                    **({} if error is None else {"test_error": error}),
                     **terms,
                     "margin": bound.margin,
                     "vacuous": None if bound.kind == "order_only" else bound.vacuous,
@@ -319,7 +331,7 @@ def _table(rows: list[dict[str, str]]) -> list[str]:
     def line(row: dict[str, str]) -> str:
         cells = (
             cell.ljust(widths[column])
-            if column in ("bound", "kind")
+            if column in ("bound", "kind", "network")
             else cell.rjust(widths[column])
             for column, cell in row.items()
         )

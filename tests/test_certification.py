@@ -448,8 +448,7 @@ def test_unknown_test_labels_are_errors(small, labels, extra):
     assert report.test_error == report["holdout"].empirical_risk == pytest.approx(errors / 60)
     if extra:
         for name in NEEDS_TRAINING_DATA:
-            (told,) = (line for line in report[name].assumptions if "test error" in line)
-            assert float(told.split()[-1]) >= 12 / 60
+            assert report.test_error_of(name) >= 12 / 60
 
 
 def test_predictions_without_a_score_are_errors(small):
@@ -557,7 +556,8 @@ def test_occam_by_hand(small, other, prior, fitted, case):
     else:
         clf = make_classifier(prior=prior, max_iter=2).fit(X, y)
         reference = weights_of(prior)
-    bound = clf.bound_report_(*other, X_train=X, y_train=y, methods="occam")["occam"]
+    report = clf.bound_report_(*other, X_train=X, y_train=y, methods="occam")
+    bound = report["occam"]
     values = {}
     for bits in BITS:
         codes = [
@@ -575,7 +575,7 @@ def test_occam_by_hand(small, other, prior, fitted, case):
     line = bound.assumptions[-1]
     assert f"{bits} bits each" in line
     assert f"described in {length / math.log(2):.0f} bits" in line
-    assert line.endswith(f"its test error is {test_error:.4f}")
+    assert report.test_error_of("occam") == pytest.approx(test_error)
     assert ("from zero" in line) == (case == "from zero")
     # kl(risk || value) is the budget.
     risk = errors / 60
@@ -678,7 +678,8 @@ def test_prior_is_the_centre_of_the_prior(small, prior):
 def test_pac_bayes_speaks_of_the_randomised_classifier(small, other, prior):
     X, y = small
     clf = make_classifier(prior=prior, **STILL).fit(X, y)
-    bound = pac_bayes_of(clf, X, y, *other)
+    report = clf.bound_report_(*other, X_train=X, y_train=y, methods="pac_bayes")
+    bound = report["pac_bayes"]
     assert bound.kind == "certified"
     assert [term.name for term in bound.terms] == [
         "empirical_risk",
@@ -699,8 +700,7 @@ def test_pac_bayes_speaks_of_the_randomised_classifier(small, other, prior):
     spread = np.std(drawn, axis=0)
     risk, test_error = np.mean(drawn, axis=0)
     assert abs(bound.empirical_risk - risk) < 5 * spread[0] / 150**0.5 + 5 * 0.5 / 480**0.5
-    (told,) = (line for line in bound.assumptions if "test error" in line)
-    assert abs(float(told.split()[-1]) - test_error) < 5 * 0.5 / 45**0.5
+    assert abs(report.test_error_of("pac_bayes") - test_error) < 5 * 0.5 / 45**0.5
 
 
 # Certified radius
@@ -1257,3 +1257,19 @@ def test_a_box_of_inputs_whose_squares_underflow(small, prior):
     clf = make_classifier(prior=prior, box_width=1.0, margin=1e-165, min_eigenvalue=0.0)
     bound = clf.fit(X * 1e-165, y).bound_report_(methods="localized")["localized"]
     assert bound.term("complexity") > 1
+
+
+def test_the_table_says_which_classifier_a_row_speaks_of(boxed, small, other):
+    report = boxed.bound_report_(*other, X_train=small[0], y_train=small[1])
+    frame = report.to_frame()
+    assert frame.pop("network").to_dict() == dict.fromkeys(BOUNDS, "trained") | {
+        "occam": "rounded",
+        "pac_bayes": "randomised",
+    }
+    for name in BOUNDS:
+        assert frame.loc[name, "test_error"] == report.test_error_of(name)
+    assert frame.loc["peeling", "test_error"] == report.test_error
+    header = str(report).splitlines()[2]
+    assert "network" in header
+    assert "test error" in header
+    assert "test_error" not in boxed.bound_report_(methods="peeling").to_frame()

@@ -19,7 +19,8 @@ def closed_figures():
 
 
 def test_bars_end_at_the_values_of_the_bounds(fitted, small):
-    report = fitted.bound_report_(*small, margin=1.0)
+    X, y = small
+    report = fitted.bound_report_(X[1:], y[1:], X_train=X, y_train=y, margin=1.0)
     display = BoundDecompositionDisplay.from_report(report)
     tops = {}
     for bar in display.ax_.patches:
@@ -32,6 +33,13 @@ def test_bars_end_at_the_values_of_the_bounds(fitted, small):
     assert {"linear", "difference", "noise", "confidence", "0.5"} <= set(legend)
     heights = [line.get_ydata()[0] for line in display.ax_.lines]
     assert {1.0, 0.5} <= set(heights)
+    (marks,) = display.ax_.collections
+    drawn = {round(line[:, 0].mean()): line[0, 1] for line in marks.get_segments()}
+    shown = [bound.name for bound in report if bound.kind != "order_only"]
+    for place, name in enumerate(shown):
+        if error := report.test_error_of(name):
+            assert drawn[place] == error
+    assert len(set(drawn.values())) > 1
 
 
 def test_an_infinite_bound_reaches_the_top_and_says_so(small):
@@ -58,3 +66,25 @@ def test_nothing_to_draw_and_nothing_to_draw_with(fitted, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"sklearn-rnnbound\[plots\]"):
         fitted.bound_report_().plot()
+
+
+def test_curves_show_bounds_or_one_of_their_terms(small):
+    X, y = small
+    clf = make_classifier(beta_u=1.0, beta_w=1.0, beta_v=1.0, margin=1.0).fit(X, y)
+    curve = clf.bound_curve_(X, y, fractions=(0.5, 1), methods=["peeling", "theorem2", "zhang2018"])
+    whole = curve.plot()
+    labels = [line.get_label() for line in whole.ax_.get_lines()]
+    assert labels[:2] == ["peeling (certified)", "theorem2 (plug-in)"]
+    assert not any("zhang" in label for label in labels)
+    np.testing.assert_allclose(
+        whole.ax_.get_lines()[0].get_ydata(), [report["peeling"].value for report in curve.reports]
+    )
+    part = curve.plot(term="complexity")
+    assert part.ax_.get_lines()[0].get_label() == "peeling (certified)"
+    np.testing.assert_allclose(
+        part.ax_.get_lines()[0].get_ydata(),
+        [report["peeling"].term("complexity") for report in curve.reports],
+    )
+    assert "complexity of the bound" in part.ax_.get_ylabel()
+    with pytest.raises(ValueError, match="no bound with the term 'kl'"):
+        curve.plot(term="kl")

@@ -45,10 +45,13 @@ def test_text(report):
     assert title.endswith("test error 0.2500")
     assert lines == [
         "",
-        "bound   value  kind       empirical risk  noise  confidence  margin  vacuous",
-        "-" * 76,
-        "first    1.25  certified            0.25      -           1     0.5      yes",
-        "second    inf  plug-in               0.5    inf           1       2      yes",
+        "bound   value  kind       network  test error  empirical risk  noise  confidence  margin  "
+        "vacuous",
+        "-" * 97,
+        "first    1.25  certified  trained        0.25            0.25      -           1     0.5  "
+        "    yes",
+        "second    inf  plug-in    trained        0.25             0.5    inf           1       2  "
+        "    yes",
         "",
         "assumed by all",
         "  - i.i.d.",

@@ -18,9 +18,9 @@ from sklearn_rnnbound.bounds._numeric import kl_inverse
 from sklearn_rnnbound.bounds.union import cell_exponent, cell_share
 
 if TYPE_CHECKING:
-    from sklearn_rnnbound.statistics import SampleStatistics
+    from sklearn_rnnbound.statistics import QuantizedErrors, SampleStatistics
 
-__all__ = ["BITS", "occam", "occam_kl", "quantized"]
+__all__ = ["BITS", "best_code", "occam", "occam_kl", "quantized"]
 
 #: Numbers of bits of a non-zero entry, sign included, that the code knows; all alike in price.
 BITS = range(1, 17)
@@ -93,6 +93,14 @@ def occam_kl(risk: float, length: float, n: int, delta: float) -> float:
     return kl_inverse(risk, (length + math.log(2 * math.sqrt(n) / delta)) / n)
 
 
+def best_code(sample: SampleStatistics, delta: float) -> QuantizedErrors:
+    """The quantised network of the smallest bound; there must be one."""
+    n = sample.n_samples
+    return min(
+        sample.quantized, key=lambda code: occam_kl(code.n_errors / n, code.length, n, delta)
+    )
+
+
 def occam(sample: SampleStatistics, setting: Setting) -> Bound:
     """Occam-kl bound for the fitted network with quantised weights.
 
@@ -117,9 +125,7 @@ def occam(sample: SampleStatistics, setting: Setting) -> Bound:
     if not sample.quantized:
         raise NotApplicableError("occam needs the training data: pass X_train and y_train")
     n, delta = sample.n_samples, setting.delta
-    best = min(
-        sample.quantized, key=lambda code: occam_kl(code.n_errors / n, code.length, n, delta)
-    )
+    best = best_code(sample, delta)
     risk = best.n_errors / n
     described = kl_inverse(risk, best.length / n)
     value = occam_kl(risk, best.length, n, delta)
@@ -127,8 +133,6 @@ def occam(sample: SampleStatistics, setting: Setting) -> Bound:
         f"speaks of the network with rounded weights, {best.bits} bits each where not zero, "
         f"described in {best.length / math.log(2):.0f} bits {best.reference}"
     )
-    if best.test_error is not None:
-        line += f"; its test error is {best.test_error:.4f}"
     return Bound(
         name="occam",
         value=value,

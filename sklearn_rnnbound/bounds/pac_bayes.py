@@ -122,8 +122,6 @@ def pac_bayes(sample: SampleStatistics, setting: Setting) -> Bound:
         f"Monte-Carlo error of {posterior.n_draws:.0f} independent draws at "
         f"{MONTE_CARLO_SHARE:g} delta",
     ]
-    if posterior.test_error is not None:
-        lines.append(f"test error of the randomised classifier {posterior.test_error:.4f}")
     return Bound(
         name="pac_bayes",
         value=value,
