@@ -154,7 +154,7 @@ class BoundMethods:
         test_error = None
         if test is not None:
             n_errors = self._count_errors(self.net_.module_, *test)
-            if self._is_fit_data(*test):
+            if self._recognises(*test):
                 raise ValueError(
                     "X_test and y_test are the data of fit: nothing is held out. Give new data, or "
                     "pass these as X_train and y_train"
@@ -409,6 +409,10 @@ class BoundMethods:
         with np.errstate(invalid="ignore"):
             close = np.abs(margins - known) <= 1e-4 * magnitudes
         return bool((close | (margins == known)).all()) and not bool((targets < 0).any())
+
+    def _recognises(self, X: torch.Tensor, targets: torch.Tensor) -> bool:
+        """Whether the data are those of `fit`; a network without any margin cannot tell."""
+        return bool(self._statistics.clean.margins.any()) and self._is_fit_data(X, targets)
 
     def _check_training_data(self, X: torch.Tensor, targets: torch.Tensor) -> None:
         known = self._statistics.clean.margins

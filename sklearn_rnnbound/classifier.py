@@ -417,7 +417,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         prior = self._fitted_prior(X, classes)
         previous = self._previous_weights(X, classes)
         n_before = 0 if previous is None else self._n_learned
-        if prior is not None and prior._is_fit_data(
+        if prior is not None and prior._recognises(
             as_tensor(X).to(_tensors(prior._array_weights())[0]), torch.from_numpy(targets)
         ):
             raise ValueError(

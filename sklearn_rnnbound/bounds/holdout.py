@@ -74,7 +74,7 @@ def holdout(sample: SampleStatistics, setting: Setting) -> Bound:
         delta=setting.delta,
         assumptions=(
             *setting.notes,
-            f"{counts.n_errors} errors on {counts.n_samples} held-out samples, which took no part "
+            f"{counts.n_errors} errors on {counts.n_samples} held-out samples, assumed to have had no part "
             "in training or selection",
         ),
         vacuous=value >= 1,
