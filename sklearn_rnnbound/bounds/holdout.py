@@ -74,8 +74,8 @@ def holdout(sample: SampleStatistics, setting: Setting) -> Bound:
         delta=setting.delta,
         assumptions=(
             *setting.notes,
-            f"{counts.n_errors} errors on {counts.n_samples} held-out samples, assumed to have had no "
-            "part in training or selection",
+            f"{counts.n_errors} errors on {counts.n_samples} held-out samples, assumed to have had "
+            "no part in training or selection",
         ),
         vacuous=value >= 1,
         reason="Every held-out sample is an error." if value >= 1 else "",
