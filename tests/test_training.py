@@ -154,11 +154,21 @@ def test_ctrl_c_leaves_fit_and_the_estimator_as_it_was(small, fitted):
 
 def test_a_real_interrupt_signal_leaves_fit(small):
     clf = make_classifier(max_iter=100_000, n_iter_no_change=100_000)
-    timer = threading.Timer(0.5, _thread.interrupt_main)
-    timer.start()
+    left = threading.Event()
+
+    def interrupt():
+        # More than once: Python drops an exception that is raised while it collects garbage.
+        while not left.wait(0.5):
+            _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.raises(KeyboardInterrupt):
-        clf.fit(*small)
-    timer.join()
+        try:
+            clf.fit(*small)
+        finally:
+            left.set()
+    thread.join()
     assert not hasattr(clf, "U_")
 
 
