@@ -1,6 +1,7 @@
 """Training: resident data, skorch's callbacks, stopping, noise, clipping, interruption."""
 
 import _thread
+import signal
 import threading
 
 import numpy as np
@@ -152,7 +153,15 @@ def test_ctrl_c_leaves_fit_and_the_estimator_as_it_was(small, fitted):
     assert not [name for name in vars(clf) if name.endswith("_")]
 
 
-def test_a_real_interrupt_signal_leaves_fit(small):
+@pytest.fixture
+def interruptible():
+    # A process in the background may have been told to ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_real_interrupt_signal_leaves_fit(small, interruptible):
     clf = make_classifier(max_iter=100_000, n_iter_no_change=100_000)
     left = threading.Event()
 
@@ -161,13 +170,16 @@ def test_a_real_interrupt_signal_leaves_fit(small):
         while not left.wait(0.5):
             _thread.interrupt_main()
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    def fit():
         try:
             clf.fit(*small)
         finally:
             left.set()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        fit()
     thread.join()
     assert not hasattr(clf, "U_")
 
