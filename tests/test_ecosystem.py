@@ -122,7 +122,9 @@ def test_a_reloaded_classifier_is_the_same_to_the_last_bit(small, road, dtype):
     clf = make_classifier(noise_std=0.1, beta_w=(0.5, 0.5), callbacks=[EpochTimer()]).fit(X, y)
     loaded = road(clf)
     np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
-    assert str(loaded.bound_report_(X, y)) == str(clf.bound_report_(X, y))
+    fresh = X[::-1] + 0.1, y[::-1]
+    data = {"X_train": X, "y_train": y}
+    assert str(loaded.bound_report_(*fresh, **data)) == str(clf.bound_report_(*fresh, **data))
     assert loaded.fisher_rao_norm_() == clf.fisher_rao_norm_()
     assert loaded.get_params()["noise_std"] == 0.1
     assert loaded.callbacks is None
