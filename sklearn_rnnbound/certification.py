@@ -68,7 +68,8 @@ class BoundMethods:
     _weights: Callable[[], Weights]
     _threads: Callable[[int, int], AbstractContextManager[None]]
     _reduce: Callable[..., SampleStatistics]
-    _reference_weights: Callable[[], tuple[Weights | None, int]]
+    _n_prior: int
+    _reference_weights: Callable[[], Weights | None]
     _prior_mean: Callable[[], Weights]
 
     def generalization_bound_(
@@ -450,7 +451,7 @@ class BoundMethods:
     ) -> tuple[QuantizedErrors, ...]:
         """The network rounded to every number of bits that the code knows."""
         weights = [weight.double().numpy() for weight in self._weights()]
-        prior, n_prior = self._reference_weights()
+        prior, n_prior = self._reference_weights(), self._n_prior
         reference, words = [np.zeros_like(weight) for weight in weights], "from zero"
         if prior is not None:
             reference = [weight.double().numpy() for weight in prior]
@@ -488,7 +489,7 @@ class BoundMethods:
         U, W, V = (weight.to(X) for weight in self._weights())
         weights = U, W, V
         mean = self._prior_mean()
-        prior, n_prior = self._reference_weights()
+        prior, n_prior = self._reference_weights(), self._n_prior
         distance = sum(
             float((weight.double() - center.double()).square().sum())
             for weight, center in zip(self._weights(), mean, strict=True)

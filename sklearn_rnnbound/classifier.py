@@ -14,7 +14,6 @@ import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state, compute_class_weight
 from sklearn.utils._param_validation import (
@@ -39,7 +38,6 @@ from sklearn_rnnbound.constraints import (
     Box,
     Radius,
     WeightConstraints,
-    project_rows_,
     row_norm,
 )
 from sklearn_rnnbound.network import (
@@ -64,6 +62,7 @@ from sklearn_rnnbound.validation import (
     DTYPES,
     as_array_like,
     check_callbacks,
+    check_prior,
     check_radius,
     resolve_device,
 )
@@ -590,27 +589,16 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
 
     def _fitted_prior(self, X: np.ndarray, classes: np.ndarray) -> RNNBoundClassifier | None:
         """The classifier `prior`, if it is one that this fit can start from."""
-        prior = self.prior.estimator if isinstance(self.prior, FrozenEstimator) else self.prior
-        if prior is None:
-            if self.box_width is not None:
-                raise ValueError("box_width needs prior, the classifier whose weights it surrounds")
-            return None
-        if prior is self:
+        if self.prior is None and self.box_width is not None:
+            raise ValueError("box_width needs prior, the classifier whose weights it surrounds")
+        if self.prior is self:
             raise ValueError("prior must be another classifier, fitted on other data")
-        if not isinstance(prior, RNNBoundClassifier):
-            raise TypeError(f"prior must be an RNNBoundClassifier, got {type(prior).__name__}")
-        if not hasattr(prior, "U_"):
-            raise ValueError(
-                "prior is not fitted; if it was cloned, wrap the fitted classifier in "
-                "sklearn.frozen.FrozenEstimator, which cloning leaves as it is"
-            )
+        prior = check_prior(self.prior, RNNBoundClassifier)
+        if prior is None:
+            return None
         ours = (X.shape[2], self.hidden_size, self.activation, self.unit_types)
-        theirs = (
-            prior.U_.shape[1],
-            prior.U_.shape[0],
-            prior._setting.activation,
-            prior._setting.unit_types,
-        )
+        m, d = prior.U_.shape
+        theirs = (d, m, prior._setting.activation, prior._setting.unit_types)
         if ours != theirs:
             raise ValueError(
                 "prior must have the features per step, hidden_size, activation and unit_types of "
@@ -630,25 +618,11 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         if self.fisher_rao_max is not None:
             raise ValueError("fisher_rao_max rescales V out of its box: leave out one of the two")
         box = Box(self._prior_weights, float(self.box_width))
-        ends = zip(
-            *box.ends(torch.zeros((), dtype=as_tensor(np.zeros(1, dtype)).dtype)), strict=True
-        )
-        for name, (low, high) in zip(("beta_u", "beta_w", "beta_v"), ends, strict=True):
-            extreme = torch.where(high.abs() > low.abs(), high, low)
-            projected = extreme.clone()
-            project_rows_(projected, getattr(constraints, name))
-            if not torch.equal(projected, extreme):
-                raise ValueError(
-                    f"box_width={self.box_width:g} lets weights leave "
-                    f"{name}={getattr(self, name)!r}: lower box_width, or drop {name}"
-                )
-        return replace(constraints, box=box)
+        return constraints.with_box(box, torch.from_numpy(np.zeros(0, dtype)))
 
-    def _reference_weights(self) -> tuple[Weights | None, int]:
-        """Weights learned on other data, if any, and the number of samples they saw."""
-        return (
-            None if self._prior_weights is None else _tensors(self._prior_weights)
-        ), self._n_prior
+    def _reference_weights(self) -> Weights | None:
+        """Weights learned on other data, if any."""
+        return None if self._prior_weights is None else _tensors(self._prior_weights)
 
     def _prior_mean(self) -> Weights:
         """Centre of the PAC-Bayes prior: the prior's weights, or the initial ones again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -142,6 +142,32 @@ class WeightConstraints:
     beta_v: Radius = None
     unit_types: int = 1
     box: Box | None = None
+
+    def with_box(self, box: Box, like: torch.Tensor) -> WeightConstraints:
+        """The same constraints with a box; ValueError where the box lets weights leave a radius.
+
+        Parameters
+        ----------
+        box : Box
+            The intervals.
+        like : torch.Tensor
+            A tensor of the dtype and on the device of the weights.
+
+        Returns
+        -------
+        constraints : WeightConstraints
+            The constraints.
+        """
+        for name, low, high in zip(("beta_u", "beta_w", "beta_v"), *box.ends(like), strict=True):
+            extreme = torch.where(high.abs() > low.abs(), high, low)
+            projected = extreme.clone()
+            project_rows_(projected, getattr(self, name))
+            if not torch.equal(projected, extreme):
+                raise ValueError(
+                    f"box_width={box.width:g} lets weights leave {name}={getattr(self, name)!r}: "
+                    f"lower box_width, or drop {name}"
+                )
+        return replace(self, box=box)
 
     def _signs(self, U: torch.Tensor) -> torch.Tensor:
         signs = U.new_ones(U.shape[0])

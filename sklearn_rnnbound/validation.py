@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback
 
 from sklearn_rnnbound.constraints import Radius
 
-__all__ = ["DTYPES", "as_array_like", "check_callbacks", "check_radius", "resolve_device"]
+__all__ = [
+    "DTYPES",
+    "as_array_like",
+    "check_callbacks",
+    "check_prior",
+    "check_radius",
+    "resolve_device",
+]
 
 #: Types that are kept; all others become the first.
 DTYPES = [np.float64, np.float32]
@@ -59,6 +67,22 @@ def check_radius(name: str, value: Any) -> Radius:
             "None"
         )
     return float(value[0]), float(value[1])
+
+
+def check_prior(prior: Any, kind: type[Any]) -> Any:
+    """Fitted classifier of a kind, taken out of a FrozenEstimator, or None."""
+    if isinstance(prior, FrozenEstimator):
+        prior = prior.estimator
+    if prior is None:
+        return None
+    if not isinstance(prior, kind):
+        raise TypeError(f"prior must be an {kind.__name__}, got {type(prior).__name__}")
+    if not hasattr(prior, "U_"):
+        raise ValueError(
+            "prior is not fitted; if it was cloned, wrap the fitted classifier in "
+            "sklearn.frozen.FrozenEstimator, which cloning leaves as it is"
+        )
+    return prior
 
 
 def check_callbacks(callbacks: list[Any] | None) -> None:

@@ -12,8 +12,7 @@ from sklearn_rnnbound.bounds._numeric import power_sum
 from sklearn_rnnbound.bounds.margin import (
     at_best_margin,
     complexity_factor,
-    confidence,
-    ramp_risk,
+    ramp_terms,
 )
 from sklearn_rnnbound.bounds.paper import relu_only
 from sklearn_rnnbound.bounds.union import row_radii
@@ -173,15 +172,8 @@ def _assembled(
     share: float,
     lines: list[str],
 ) -> Bound:
-    factor, n = complexity_factor(sample.n_classes), sample.n_samples
-
-    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-        return (
-            Term("empirical_risk", ramp_risk(sample.clean.margins, alpha), "n^0"),
-            Term("complexity", factor * complexity / alpha, rate),
-            Term("confidence", confidence(log_delta, n), "n^-1/2"),
-        )
-
+    scaled = complexity_factor(sample.n_classes) * complexity
+    terms = ramp_terms(sample.clean.margins, scaled, rate=rate)
     return at_best_margin(name, setting, terms, share=share, certified=True, lines=tuple(lines))
 
 

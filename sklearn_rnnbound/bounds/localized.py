@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
+from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting
 from sklearn_rnnbound.bounds.margin import (
     at_best_margin,
     complexity_factor,
-    confidence,
-    ramp_risk,
+    ramp_terms,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +94,6 @@ def localized(sample: SampleStatistics, setting: Setting) -> Bound:
             "localized needs weights learned on other data: pass prior=FrozenEstimator(clf) and "
             "box_width"
         )
-    n = sample.n_samples
     U, W, V = (
         (low.astype(np.float64), high.astype(np.float64))
         for low, high in zip(box.lower, box.upper, strict=True)
@@ -111,13 +109,7 @@ def localized(sample: SampleStatistics, setting: Setting) -> Bound:
     # nan where inf met zero on the way: the assembly reads it as inf.
     complexity = float(box_complexity(X_norms, box.hidden_norms, U, W, V).sum())
 
-    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-        return (
-            Term("empirical_risk", ramp_risk(sample.clean.margins, alpha), "n^0"),
-            Term("complexity", factor * complexity / n / alpha, "n^-1/2"),
-            Term("confidence", confidence(log_delta, n), "n^-1/2"),
-        )
-
+    terms = ramp_terms(sample.clean.margins, factor * complexity / sample.n_samples)
     return at_best_margin(
         "localized",
         setting,

@@ -18,7 +18,14 @@ import numpy as np
 from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
 from sklearn_rnnbound.bounds.union import best_margin
 
-__all__ = ["at_best_margin", "complexity_factor", "confidence", "indicator_risk", "ramp_risk"]
+__all__ = [
+    "at_best_margin",
+    "complexity_factor",
+    "confidence",
+    "indicator_risk",
+    "ramp_risk",
+    "ramp_terms",
+]
 
 #: The addends of a bound for (alpha, ln of what is left of delta).
 Terms = Callable[[float, float], tuple[Term, ...]]
@@ -47,6 +54,39 @@ def complexity_factor(n_classes: int) -> float:
     For two classes the complexity is that of ``f = y_1 - y_0``, whose margin is ``+-f``.
     """
     return 2.0 if n_classes == 2 else 4.0 * n_classes
+
+
+def ramp_terms(
+    margins: np.ndarray, complexity: float, *, rate: str = "n^-1/2", noise: float | None = None
+) -> Terms:
+    """Addends of a bound by ramp risk, complexity and confidence.
+
+    Parameters
+    ----------
+    margins : ndarray of shape (n,)
+        M(x_i, y_i).
+    complexity : float
+        Complexity of the scores times its factor.
+    rate : str
+        How it changes with n.
+    noise : float or None
+        What the noise may move the scores by; None: no such term.
+
+    Returns
+    -------
+    terms : callable
+        The addends for (alpha, ln of what is left of delta).
+    """
+
+    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
+        return (
+            Term("empirical_risk", ramp_risk(margins, alpha), "n^0"),
+            Term("complexity", complexity / alpha, rate),
+            *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
+            Term("confidence", confidence(log_delta, len(margins)), "n^-1/2"),
+        )
+
+    return terms
 
 
 def at_best_margin(

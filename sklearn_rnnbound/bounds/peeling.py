@@ -20,8 +20,8 @@ from sklearn_rnnbound.bounds._numeric import power_sum
 from sklearn_rnnbound.bounds.margin import (
     at_best_margin,
     complexity_factor,
-    confidence,
     ramp_risk,
+    ramp_terms,
 )
 from sklearn_rnnbound.bounds.paper import expected_max_noise
 from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii, smallest
@@ -447,17 +447,8 @@ def _assembled(
     lines: list[str],
     noise: float | None = None,
 ) -> Bound:
-    n = sample.n_samples
-    factor = complexity_factor(sample.n_classes)
-
-    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-        return (
-            Term("empirical_risk", ramp_risk(inputs.margins, alpha), "n^0"),
-            Term("complexity", factor * complexity / n / alpha, "n^-1/2"),
-            *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
-            Term("confidence", confidence(log_delta, n), "n^-1/2"),
-        )
-
+    scaled = complexity_factor(sample.n_classes) * complexity / sample.n_samples
+    terms = ramp_terms(inputs.margins, scaled, noise=noise)
     return at_best_margin(
         "peeling", setting, terms, share=share, certified=True, lines=tuple(lines)
     )
