@@ -18,7 +18,7 @@ from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
 from sklearn_rnnbound.bounds.comparison import ORDER_ONLY
 from sklearn_rnnbound.bounds.occam import BITS, best_code, quantized
 from sklearn_rnnbound.bounds.pac_bayes import pac_bayes
-from sklearn_rnnbound.bounds.union import divided
+from sklearn_rnnbound.bounds.union import cell_exponent, cell_share, divided
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
     Weights,
@@ -147,8 +147,8 @@ class BoundMethods:
         """
         from sklearn_rnnbound.report import BoundReport
 
-        setting = self._fitted_setting(margin, delta)
-        names = _names(methods)
+        setting = self._fitted_setting(margin, delta, simultaneous=simultaneous)
+        names = self._names(methods)
         test = self._data("X_test", X_test, "y_test", y_test)
         train = self._data("X_train", X_train, "y_train", y_train)
         sample = self._statistics
@@ -199,7 +199,8 @@ class BoundMethods:
 
         The network stays as it is; the bounds hold for whatever weights and every sample, so each
         is recomputed on nested random parts of the training data. What shrinks is what more data
-        can mend.
+        can mend. The margin is the same for every part: with ``"auto"`` the one that suits all
+        data, paid for as always.
 
         Parameters
         ----------
@@ -227,7 +228,7 @@ class BoundMethods:
         from sklearn_rnnbound.report import BoundCurve, BoundReport
 
         setting = self._fitted_setting(margin, delta)
-        names = _names(methods)
+        names = self._names(methods)
         parts = np.asarray(fractions)
         valid = parts.ndim == 1 and len(parts) and parts.dtype.kind in "iuf"
         if not valid or not ((parts > 0) & (parts <= 1)).all():
@@ -240,6 +241,7 @@ class BoundMethods:
         n = len(targets)
         sizes = np.unique(np.maximum(np.round(parts * n).astype(int), 2))
         order = torch.from_numpy(check_random_state(self.net_.evaluation_seed).permutation(n))
+        settings = {name: self._with_best_margin(name, setting) for name in names}
         reports = []
         for size in tqdm(sizes, desc="bounds on parts of the data", disable=not self.verbose):
             part = train
@@ -254,7 +256,7 @@ class BoundMethods:
                 shown = [name for name in BOUNDS if self._obstacle(name, sample) is None]
             reports.append(
                 BoundReport(
-                    bounds=tuple(self._bound(name, setting, sample) for name in shown),
+                    bounds=tuple(self._bound(name, settings[name], sample) for name in shown),
                     train_error=sample.train_error,
                     test_error=None,
                     delta=setting.delta,
@@ -353,15 +355,16 @@ class BoundMethods:
             )
         return torch.from_numpy(np.searchsorted(self.classes_, y))
 
-    def _fitted_setting(self, margin: float | None, delta: float | None) -> Setting:
+    def _fitted_setting(self, margin: float | None, delta: float | None, **flags: bool) -> Setting:
         check_is_fitted(self)
         values: dict[str, Any] = {
             "margin": self.margin if margin is None else margin,
             "delta": self.delta if delta is None else delta,
         }
         validate_parameter_constraints(
-            {name: self._parameter_constraints[name] for name in values},
-            values,
+            {name: self._parameter_constraints[name] for name in values}
+            | {name: ["boolean"] for name in flags},
+            values | flags,
             caller_name=type(self).__name__,
         )
         return replace(self._setting, **values)
@@ -535,18 +538,44 @@ class BoundMethods:
         )
         return replace(chosen, posterior=replace(chosen.posterior, test_error=test_error))
 
+    def _names(self, methods: Any) -> list[str]:
+        """Names of the bounds that were asked for, each once; "all" stands for all."""
+        if isinstance(methods, str):
+            return list(BOUNDS) if methods == "all" else [self._name(methods)]
+        if not isinstance(methods, list | tuple):
+            raise TypeError(f"methods must be 'all', a name or a list of names, got {methods!r}")
+        return list(dict.fromkeys(map(self._name, methods)))
+
+    def _name(self, method: Any) -> str:
+        """Key of BOUNDS; "paper" stands for the theorem of this network."""
+        if method == "paper":
+            return "theorem2" if self._statistics.noisy is None else "theorem3"
+        if not isinstance(method, str) or method not in BOUNDS:
+            raise ValueError(
+                f"method={method!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
+            )
+        return method
+
     def _bound(
         self, method: str, setting: Setting, sample: SampleStatistics | None = None
     ) -> Bound:
         sample = sample or self._statistics
-        if method == "paper":
-            method = "theorem2" if sample.noisy is None else "theorem3"
-        _check_name(method)
+        method = self._name(method)
         try:
             return BOUNDS[method](sample, setting)
         except NotApplicableError as error:
             others = [name for name in BOUNDS if self._obstacle(name, sample) is None]
             raise ValueError(f"{error}; bounds that apply: {', '.join(others)}") from error
+
+    def _with_best_margin(self, method: str, setting: Setting) -> Setting:
+        """The setting with the margin that suits the sample of `fit`, paid for out of delta."""
+        if setting.margin != "auto" or self._obstacle(method, self._statistics) is not None:
+            return setting
+        margin = self._bound(method, setting).margin
+        if margin is None:
+            return setting
+        share = cell_share(cell_exponent(margin))
+        return replace(setting, margin=margin, delta=setting.delta * share)
 
     def _obstacle(self, method: str, sample: SampleStatistics) -> str | None:
         """Why a bound does not apply to this network, or None."""
@@ -566,23 +595,3 @@ def _other_test_errors(sample: SampleStatistics, delta: float) -> dict[str, floa
     if sample.posterior is not None:
         errors["pac_bayes"] = sample.posterior.test_error
     return {name: error for name, error in errors.items() if error is not None}
-
-
-def _names(methods: str | list[str]) -> list[str]:
-    """Names of bounds that were asked for; "all" stands for all."""
-    if methods == "all":
-        return list(BOUNDS)
-    if not isinstance(methods, str | list | tuple):
-        raise TypeError(f"methods must be 'all', a name or a list of names, got {methods!r}")
-    names = [methods] if isinstance(methods, str) else methods
-    for name in names:
-        if name != "paper":
-            _check_name(name)
-    return list(dict.fromkeys(names))
-
-
-def _check_name(method: str) -> None:
-    if method not in BOUNDS:
-        raise ValueError(
-            f"method={method!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
-        )

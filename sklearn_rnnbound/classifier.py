@@ -424,6 +424,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 "from those of fit, or no bound that uses them holds"
             )
         self._check_input_bound(X)
+        self._check_min_eigenvalue(X)
         self._prior_weights = None if prior is None else prior._array_weights()
         self._n_prior = 0 if prior is None else prior._n_learned
         constraints = self._with_box(constraints, X.dtype)
@@ -469,6 +470,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 Stopping(self.max_iter, self.tol, self.n_iter_no_change),
                 self._progress(net, data),
             )
+            # Callbacks may have moved the weights after the last step.
+            constraints.project_(*module.weights)
             net.limit_fisher_rao_(data.X)
             net.train_split = None
             self._keep(net, constraints, classes, record)
@@ -645,6 +648,19 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"input_bound={self.input_bound:g} does not hold: X has an entry of magnitude "
                 f"{largest:g}. Scale or clip X, by a rule fixed before the data were seen"
+            )
+
+    def _check_min_eigenvalue(self, X: np.ndarray) -> None:
+        if isinstance(self.min_eigenvalue, str) or self.min_eigenvalue == 0:
+            return
+        mean_square = float(np.einsum("ntd,ntd->", X, X, dtype=np.float64)) / X.size
+        # Above the mean of all eigenvalues, up to rounding.
+        if self.min_eigenvalue > mean_square * (1 + 1e-6):
+            warnings.warn(
+                f"min_eigenvalue={self.min_eigenvalue:g} is larger than the mean squared entry of "
+                f"X, {mean_square:.4g}, which it cannot exceed in the population: bounds that use "
+                "it will hardly hold",
+                stacklevel=5,
             )
 
     def _resident_data(

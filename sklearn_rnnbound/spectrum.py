@@ -49,7 +49,7 @@ def min_eigenvalue(X: np.ndarray) -> float:
     smallest = _squared_singular_value(X, scale) if width <= _QR_MAX_WIDTH else _gram(X, scale)
     with np.errstate(over="ignore", under="ignore"):
         eigenvalue = np.float64(smallest) / n * scale * scale
-    return float(min(max(eigenvalue, 0.0), np.finfo(np.float64).max))
+    return float(np.clip(eigenvalue, 0.0, np.finfo(np.float64).max))
 
 
 def _row_chunks(X: np.ndarray) -> Iterator[np.ndarray]:

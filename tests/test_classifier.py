@@ -595,3 +595,58 @@ def test_a_sign_is_remembered_over_a_hundred_steps(beta_w):
     X[:, 0, 0] = 2 * y - 1
     clf = RNNBoundClassifier(beta_w=beta_w, max_iter=60, random_state=0, min_eigenvalue=0.0)
     assert clf.fit(X[:200], y[:200]).score(X[200:], y[200:]) > 0.85
+
+
+class _Inflate(Callback):
+    """Leaves the constraint set after the last projection."""
+
+    def on_train_end(self, net, **kwargs):
+        with torch.no_grad():
+            net.module_.weights[2].mul_(1e6)
+
+
+@pytest.mark.parametrize("radius", [2.0, (1.0, 1.0)])
+def test_no_callback_moves_the_weights_out_of_the_constraints(radius, small):
+    clf = make_classifier(beta_v=radius, callbacks=[_Inflate()]).fit(*small)
+    assert np.sum(clf.beta_v_) <= np.sum(radius)
+    assert np.abs(clf.V_).sum(1).max() <= np.sum(radius)
+
+
+def test_an_impossible_smallest_eigenvalue_is_named(small):
+    X, y = small
+    with pytest.warns(UserWarning, match=r"min_eigenvalue=1e\+06 .* mean squared entry"):
+        make_classifier(min_eigenvalue=1e6).fit(X, y)
+    # The smallest eigenvalue is at most the mean one.
+    make_classifier(min_eigenvalue=float(np.square(X).mean())).fit(X, y)
+
+
+def test_the_paper_by_two_names_is_one_row(fitted):
+    report = fitted.bound_report_(methods=["paper", "theorem3", "peeling"], simultaneous=True)
+    assert [bound.name for bound in report] == ["theorem3", "peeling"]
+    assert report["peeling"].delta == 0.025
+
+
+@pytest.mark.parametrize("method", [["peeling"], 3, "theorem9"])
+def test_a_method_that_is_no_name_is_named(method, fitted):
+    with pytest.raises(ValueError, match=r"is unknown; there are 'paper', 'theorem2'"):
+        fitted.generalization_bound_(method=method)
+
+
+def test_simultaneous_is_yes_or_no(fitted):
+    with pytest.raises(ValueError, match="'simultaneous' parameter"):
+        fitted.bound_report_(simultaneous="no")
+
+
+def test_a_curve_keeps_its_margin_so_that_its_rates_show(small):
+    X, y = small
+    clf = make_classifier(beta_u=1.0, beta_w=0.9, beta_v=1.0, min_eigenvalue=0.0).fit(X, y)
+    methods = ["peeling", "theorem2", "trivial", "zhang2018"]
+    curve = clf.bound_curve_(X, y, methods=methods)
+    for name in methods:
+        assert len({report[name].margin for report in curve.reports}) == 1
+    # On all data it is the bound of the report, for which the grid was paid.
+    whole = clf.bound_report_(methods=methods)
+    assert [b.value for b in curve.reports[-1]] == pytest.approx([b.value for b in whole])
+    parts = [report["trivial"].term("complexity") for report in curve.reports]
+    # A mean over nested parts of one sample: no rate in n.
+    assert max(parts) < 1.5 * min(parts)

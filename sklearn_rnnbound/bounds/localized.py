@@ -118,6 +118,6 @@ def localized(sample: SampleStatistics, setting: Setting) -> Bound:
         certified=True,
         lines=(
             f"every weight stays in w (1 +- {box.width / 2:g}) for weights w learned on "
-            f"up to {box.n_prior} other samples, which this sample must not overlap",
+            f"up to {box.n_prior} samples, assumed disjoint from these",
         ),
     )
