@@ -2,7 +2,24 @@
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound, Term
 from sklearn_rnnbound.classifier import RNNBoundClassifier
+from sklearn_rnnbound.model_selection import (
+    BoundSearch,
+    certify,
+    make_bound_scorer,
+    neg_bound_scorer,
+)
 from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["BOUNDS", "Bound", "BoundCurve", "BoundReport", "RNNBoundClassifier", "Term"]
+__all__ = [
+    "BOUNDS",
+    "Bound",
+    "BoundCurve",
+    "BoundReport",
+    "BoundSearch",
+    "RNNBoundClassifier",
+    "Term",
+    "certify",
+    "make_bound_scorer",
+    "neg_bound_scorer",
+]
 __version__ = "0.1.0"

@@ -80,6 +80,11 @@ class Bound:
         """The same bound, with the reason why it is vacuous."""
         return replace(self, reason=reason)
 
+    def as_estimate(self, why: str) -> Bound:
+        """The same bound, certified no more, with the reason among its assumptions."""
+        kind = "plug_in" if self.kind == "certified" else self.kind
+        return replace(self, kind=kind, assumptions=(*self.assumptions, why))
+
     def __float__(self) -> float:
         return self.value
 

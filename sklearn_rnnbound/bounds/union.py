@@ -27,6 +27,7 @@ __all__ = [
     "best_margin",
     "cell_exponent",
     "cell_share",
+    "chosen_among",
     "divided",
     "fixed_or_cell",
     "row_radii",
@@ -187,8 +188,30 @@ def divided(setting: Setting, count: int, among: str) -> Setting:
     """
     if count == 1:
         return setting
-    note = f"delta = {setting.delta:g} in equal parts among {count} {among}"
+    note = _equal_parts(setting.delta, count, among)
     return replace(setting, delta=setting.delta / count, notes=(*setting.notes, note))
+
+
+def chosen_among(bound: Bound, count: int) -> Bound:
+    """The bound of the winner of a search, at the delta that all its candidates share.
+
+    Parameters
+    ----------
+    bound : Bound
+        Bound of the winner at one of `count` equal parts of delta.
+    count : int
+        Number of candidates.
+
+    Returns
+    -------
+    bound : Bound
+        The same value; it may fail with the probability delta of all candidates together.
+    """
+    if count == 1 or bound.delta is None:
+        return bound
+    delta = bound.delta * count
+    note = "chosen by a search: " + _equal_parts(delta, count, "candidates")
+    return replace(bound, delta=delta, assumptions=(*bound.assumptions, note))
 
 
 def smallest(setting: Setting, forms: Sequence[tuple[str, Callable[[Setting], Bound]]]) -> Bound:
@@ -216,6 +239,10 @@ def smallest(setting: Setting, forms: Sequence[tuple[str, Callable[[Setting], Bo
     return replace(
         bound, delta=setting.delta, assumptions=(*bound.assumptions, f"smallest form: {name}")
     )
+
+
+def _equal_parts(delta: float, count: int, among: str) -> str:
+    return f"delta = {delta:g} in equal parts among {count} {among}"
 
 
 def _fraction(share: float) -> str:

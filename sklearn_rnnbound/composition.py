@@ -1,0 +1,218 @@
+"""A fitted classifier and what it was composed with: steps before it, searches around it.
+
+Both matter to a bound. A step that was fitted on the certification sample makes a certificate an
+estimate, and a network that was chosen among candidates shares delta with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from sklearn_rnnbound.bounds import Bound
+from sklearn_rnnbound.bounds.union import chosen_among
+from sklearn_rnnbound.classifier import RNNBoundClassifier
+from sklearn_rnnbound.report import BoundReport
+
+__all__ = ["Composition", "count_candidates"]
+
+# What training does with them is covered by a bound that holds for the whole class at once.
+_TRAINING_ONLY = {
+    "batch_size",
+    "callbacks",
+    "class_weight",
+    "delta",
+    "device",
+    "early_stopping",
+    "gradient_clip_norm",
+    "gradient_clip_value",
+    "learning_rate",
+    "loss",
+    "max_iter",
+    "memory",
+    "n_iter_no_change",
+    "n_threads",
+    "optimizer",
+    "random_state",
+    "shuffle",
+    "tol",
+    "validation_fraction",
+    "verbose",
+    "warm_start",
+    "weight_decay",
+}
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The classifier inside an estimator, with its surroundings.
+
+    Parameters
+    ----------
+    classifier : RNNBoundClassifier
+        The innermost estimator.
+    steps : tuple
+        Transformers of the pipelines around it, in order.
+    n_candidates : int
+        How many candidates the searches around it chose it from.
+    """
+
+    classifier: RNNBoundClassifier
+    steps: tuple[Any, ...] = ()
+    n_candidates: int = 1
+
+    @classmethod
+    def of(cls, estimator: Any) -> Composition:
+        """Look for the classifier in pipelines, searches and frozen estimators.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A classifier of ours, or a pipeline that ends in one, a fitted search over one, or one
+            that was frozen, however nested.
+
+        Returns
+        -------
+        composition : Composition
+            What was found.
+
+        Raises
+        ------
+        ValueError
+            When there is no such classifier.
+        """
+        inner, steps, n_candidates = estimator, [], 1
+        while not isinstance(inner, RNNBoundClassifier):
+            if isinstance(inner, Pipeline):
+                steps += [step for _, step in inner.steps[:-1] if step not in (None, "passthrough")]
+                inner = inner.steps[-1][1]
+            elif isinstance(inner, FrozenEstimator):
+                inner = inner.estimator
+            elif hasattr(inner, "best_estimator_"):
+                n_candidates *= count_candidates(inner.estimator, inner.cv_results_["params"])
+                inner = inner.best_estimator_
+            else:
+                raise ValueError(
+                    f"found no RNNBoundClassifier in {type(estimator).__name__}: bounds need one, "
+                    "alone, at the end of a Pipeline, or as best_estimator_ of a fitted search; "
+                    f"the search ended at {type(inner).__name__}"
+                )
+        return cls(inner, tuple(steps), n_candidates)
+
+    def among(self, n_candidates: int) -> Composition:
+        """The same composition, as one of so many candidates of a further search."""
+        return replace(self, n_candidates=self.n_candidates * n_candidates)
+
+    def transform(self, X: Any) -> Any:
+        """What the classifier sees of X."""
+        for step in self.steps:
+            X = step.transform(X)
+        return X
+
+    def bound_report(
+        self,
+        X_test: Any = None,
+        y_test: Any = None,
+        *,
+        X_train: Any = None,
+        y_train: Any = None,
+        delta: float | None = None,
+        **options: Any,
+    ) -> BoundReport:
+        """Report of the classifier that accounts for its surroundings.
+
+        Parameters
+        ----------
+        X_test, y_test, X_train, y_train : array-like, default=None
+            As in :meth:`.RNNBoundClassifier.bound_report_`, before the steps.
+        delta : float or None, default=None
+            Probability with which a bound may fail, the choice among the candidates included.
+        **options
+            As in :meth:`.RNNBoundClassifier.bound_report_`.
+
+        Returns
+        -------
+        report : BoundReport
+            Bounds at confidence 1 - delta; estimates where a step was fitted on the sample.
+        """
+        delta = self.classifier.delta if delta is None else delta
+        report = self.classifier.bound_report_(
+            None if X_test is None else self.transform(X_test),
+            y_test,
+            X_train=None if X_train is None else self.transform(X_train),
+            y_train=y_train,
+            delta=delta / self.n_candidates,
+            **options,
+        )
+        return replace(report, bounds=tuple(self._adjusted(bound) for bound in report), delta=delta)
+
+    def bound(
+        self, method: str, *, margin: float | None = None, delta: float | None = None
+    ) -> Bound:
+        """One bound of :meth:`bound_report`."""
+        return self.bound_report(methods=method, margin=margin, delta=delta).bounds[0]
+
+    def _adjusted(self, bound: Bound) -> Bound:
+        bound = chosen_among(bound, self.n_candidates)
+        # Test data took no part in the fit of any step.
+        fitted = [type(step).__name__ for step in self.steps if _is_fitted_on_sample(step)]
+        if fitted and bound.kind == "certified" and bound.name != "holdout":
+            bound = bound.as_estimate(
+                f"preprocessing was fitted on the certification sample: {', '.join(fitted)}"
+            )
+        return bound
+
+
+def _is_fitted_on_sample(step: Any) -> bool:
+    """Whether what a fitted step does depends on the sample of its fit."""
+    if isinstance(step, Pipeline):
+        return any(_is_fitted_on_sample(part) for _, part in step.steps)
+    fixed = (
+        step in (None, "passthrough")
+        or isinstance(step, FrozenEstimator)
+        or not get_tags(step).requires_fit
+        or getattr(step, "n_samples_fit_", None) == 0
+    )
+    return not fixed
+
+
+def count_candidates(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> int:
+    """Number of events among which delta is shared when the best of several candidates is taken.
+
+    Candidates that differ in how the network is trained share one event: a bound holds for all
+    networks of its class at once. What counts are distinct classes, margins, noise draws and
+    preprocessings, for the bounds that the sample statistics and the class alone determine.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What was searched over, not fitted.
+    candidates : iterable of dict
+        Parameters of the candidates.
+
+    Returns
+    -------
+    count : int
+        At least 1.
+    """
+    events = set()
+    for number, params in enumerate(candidates):
+        composition = Composition.of(clone(estimator).set_params(**params))
+        clf = composition.classifier
+        parts: dict[str, Any] = clf.get_params(deep=False)
+        seed = parts["random_state"]
+        parts = {name: part for name, part in parts.items() if name not in _TRAINING_ONLY}
+        if clf.noise_std > 0:
+            # Without an int seed every candidate draws its own noise.
+            parts["draw"] = seed if isinstance(seed, int | np.integer) else ("own", number)
+        steps = [(type(step).__name__, step.get_params()) for step in composition.steps]
+        events.add(joblib.hash((parts, steps)))
+    return max(1, len(events))
