@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from typing import Any
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 __all__ = ["run_tasks"]
 
 # Rounds in a row that may lose workers without finishing a single task.
 _FRUITLESS_ROUNDS = 3
+# Seconds in which a cluster may start its lost workers again. With one worker left joblib would go
+# on in this very process, and what killed a worker might kill it too.
+_PATIENCE = 30.0
 
 
 def run_tasks(
@@ -56,6 +60,7 @@ def run_tasks(
     """
     results: dict[int, Any] = {}
     fruitless = 0
+    n_workers = effective_n_jobs(n_jobs)
     with tqdm(total=len(tasks), desc=description, disable=not verbose) as bar:
         while len(results) < len(tasks):
             n_before = len(results)
@@ -71,11 +76,19 @@ def run_tasks(
                 fruitless = 0 if len(results) > n_before else fruitless + 1
                 if not _lost_worker(error) or fruitless == _FRUITLESS_ROUNDS:
                     raise
+                _wait_for_workers(n_jobs, n_workers)
     return [results[number] for number in range(len(tasks))]
 
 
 def _numbered(number: int, function: Callable[..., Any], *task: Any) -> tuple[int, Any]:
     return number, function(*task)
+
+
+def _wait_for_workers(n_jobs: int | None, n_workers: int) -> None:
+    """Wait until there are as many workers as before, or for as long as it makes sense."""
+    end = time.monotonic() + _PATIENCE
+    while effective_n_jobs(n_jobs) < n_workers and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def _lost_worker(error: Exception) -> bool:
