@@ -6,29 +6,32 @@ import gzip
 import io
 import lzma
 import pickle
+import shutil
+import sys
 import tarfile
 
 import numpy as np
 import pytest
-from data import data_folder
+from data import data_folder, read_ts
 from sklearn.datasets import load_digits
 
 from sklearn_rnnbound.datasets import (
     WordVectors,
     load_digit_sequences,
     load_imdb,
+    load_ts,
     load_word_vectors,
     make_gaussian_sequences,
 )
 
 REVIEWS = {
-    "train/neg/2_1.txt": "Awful.",
-    "train/neg/10_3.txt": "Dull<br />and long.",
-    "train/pos/0_9.txt": "Très bon",
+    **{f"train/neg/{number}_3.txt": f"Bad {number}" for number in range(11)},
+    "train/neg/2_3.txt": "Dull<br />and long.",
+    **{f"train/pos/{number}_9.txt": f"Très bon {number}" for number in range(11)},
     "train/unsup/0_0.txt": "no label",
     "train/urls_pos.txt": "http://",
     "test/neg/0_2.txt": "no",
-    "test/pos/3_10.txt": "yes",
+    "test/pos/0_10.txt": "yes",
 }
 
 
@@ -147,8 +150,9 @@ def imdb_path(request, tmp_path):
 def test_imdb_reads_every_form_in_one_order(imdb_path):
     reviews = load_imdb(imdb_path)
     # By number: 2 before 10.
-    assert reviews.data == ["Awful.", "Dull<br />and long.", "Très bon"]
-    np.testing.assert_array_equal(reviews.target, [0, 0, 1])
+    assert reviews.data[:3] == ["Bad 0", "Bad 1", "Dull<br />and long."]
+    assert reviews.data[10:] == ["Bad 10", *(f"Très bon {number}" for number in range(11))]
+    np.testing.assert_array_equal(reviews.target, np.repeat([0, 1], 11))
     assert reviews.target_names == ["neg", "pos"]
     test = load_imdb(str(imdb_path), subset="test")
     assert test.data == ["no", "yes"]
@@ -163,39 +167,79 @@ def test_imdb_shows_progress_only_when_asked(tmp_path, capsys):
     assert "IMDB train" in capsys.readouterr().err
 
 
+MAAS = r"Large Movie Review Dataset v1\.0 from ai\.stanford\.edu/~amaas/data/sentiment"
+
+
 def test_imdb_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="expected the folder aclImdb"):
+    with pytest.raises(FileNotFoundError, match=f"expected the folder aclImdb.*{MAAS}"):
         load_imdb(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="train/neg and train/pos"):
+    with pytest.raises(FileNotFoundError, match=f"train/neg and train/pos.*{MAAS}"):
         load_imdb(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["train", "train/neg", "train/pos"])
+def test_imdb_without_a_folder(missing, tmp_path):
+    folder = write_folder(tmp_path)
+    shutil.rmtree(folder / missing)
+    with pytest.raises(FileNotFoundError, match=f"train/neg and train/pos.*{MAAS}"):
+        load_imdb(folder)
+    assert len(load_imdb(folder, subset="test").data) == 2
 
 
 def test_imdb_with_an_empty_class(tmp_path):
     (tmp_path / "train" / "neg").mkdir(parents=True)
     (tmp_path / "train" / "pos").mkdir()
     (tmp_path / "train" / "neg" / "0_1.txt").write_text("bad")
-    with pytest.raises(ValueError, match="no review of aclImdb/train/pos"):
+    with pytest.raises(ValueError, match="aclImdb/train/pos holds no review"):
         load_imdb(tmp_path)
     path = write_tar(tmp_path / "a.tar", "w", reviews={"train/neg/0_1.txt": "bad"})
-    with pytest.raises(ValueError, match="no review of aclImdb/test/neg"):
+    with pytest.raises(ValueError, match=f"aclImdb/test/neg holds no review.*{MAAS}"):
         load_imdb(path, subset="test")
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "text cut", "header cut", "cut gz"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train/pos/4_9.txt": None}, "train/pos holds 10 reviews, .* call for 11"),
+        ({"train/neg/0_3.txt": None}, "train/neg holds 10 reviews, .* call for 11"),
+        # One number twice, for two ratings: 12 files in place of 11.
+        ({"train/neg/7_1.txt": "again"}, "train/neg holds 12 reviews, .* call for 11"),
+        ({"train/neg/10_3.txt": None}, "10 negative and 11 positive"),
+    ],
+)
+@pytest.mark.parametrize(
+    "write", [write_folder, lambda root, r: write_tar(root / "a", "w:gz", reviews=r)]
+)
+def test_imdb_with_missing_reviews(write, changes, message, tmp_path):
+    reviews = {name: text for name, text in {**REVIEWS, **changes}.items() if text is not None}
+    path = write(tmp_path, reviews)
+    with pytest.raises(ValueError, match=f"{message}.*{MAAS}"):
+        load_imdb(path)
+    assert load_imdb(path, subset="test").data == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "empty", "text cut", "header cut", "cut gz", "cut bz2", "cut xz"]
+)
 def test_imdb_from_a_file_that_is_no_whole_tar(kind, tmp_path):
     whole = write_tar(tmp_path / "whole.tar", "w").read_bytes()
-    compressed = gzip.compress(whole)
     content = {
         "text": b"Not a tar file. " * 100,
         "empty": b"",
         "text cut": whole[: 512 + 2],
         "header cut": whole[: 1024 + 200],
-        "cut gz": compressed[: len(compressed) // 2],
+        "cut gz": half(gzip.compress(whole)),
+        "cut bz2": half(bz2.compress(whole)),
+        "cut xz": half(lzma.compress(whole)),
     }[kind]
     path = tmp_path / "broken"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="not a whole tar file"):
+    with pytest.raises(ValueError, match=f"not a whole tar file.*{MAAS}"):
         load_imdb(path)
+
+
+def half(content):
+    return content[: len(content) // 2]
 
 
 def test_imdb_subset_is_checked(tmp_path):
@@ -204,8 +248,8 @@ def test_imdb_subset_is_checked(tmp_path):
 
 
 def test_imdb_names_the_review_that_is_not_utf8(tmp_path):
-    (write_folder(tmp_path) / "train" / "pos" / "7_8.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(ValueError, match=r"7_8\.txt is not UTF-8"):
+    (write_folder(tmp_path) / "train" / "pos" / "7_9.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match=r"7_9\.txt is not UTF-8"):
         load_imdb(tmp_path)
 
 
@@ -302,14 +346,45 @@ def test_word_vectors_that_are_not_utf8(tmp_path):
         load_word_vectors(path)
 
 
+GLOVE = r"GloVe from nlp\.stanford\.edu/projects/glove"
+
+
 def test_word_vectors_that_are_not_there_or_not_whole(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load_word_vectors(tmp_path / "nowhere.txt")
+    for path in (tmp_path / "nowhere.txt", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"no file is at .*{GLOVE}"):
+            load_word_vectors(path)
     for lines in ([], ["0 3"]):
-        with pytest.raises(ValueError, match="no word vectors"):
+        with pytest.raises(ValueError, match=f"no word vectors.*{GLOVE}"):
             load_word_vectors(write_lines(tmp_path, *lines))
     with pytest.raises(ValueError, match="announces 3 words in line 1 and holds 2"):
         load_word_vectors(write_lines(tmp_path, "3 2", "a 1 2", "b 3 4"))
+
+
+@pytest.mark.parametrize("cut", [b"c", b"c ", b"c 5", b"c 5 ", b"c 5 -", b"caf\xc3"])
+def test_word_vectors_cut_off_in_the_last_line(cut, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(b"a 1 2\nb 3 4\n" + cut)
+    with pytest.raises(ValueError, match=f"line 3.*ends in this line, cut off.*{GLOVE}"):
+        load_word_vectors(path)
+    # With a line after it, or with its end, the same line is wrong for another reason.
+    for ending in (b"\n", b"\nd 7 8"):
+        path.write_bytes(b"a 1 2\nb 3 4\n" + cut + ending)
+        with pytest.raises(ValueError, match="line 3") as error:
+            load_word_vectors(path)
+        assert "cut off" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)],
+)
+def test_compressed_word_vectors_that_are_not_whole(suffix, compress, tmp_path):
+    path = tmp_path / f"vectors.txt{suffix}"
+    content = compress("".join(f"w{i} {i} {i}\n" for i in range(100)).encode())
+    for broken in (half(content), b"good 1.0 2.0\n", content[:-7] + bytes(7)):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"not a whole \{suffix} file.*{GLOVE}"):
+            load_word_vectors(path)
 
 
 def test_word_vectors_are_frozen():
@@ -346,3 +421,118 @@ def test_glove_itself():
     assert vectors.vectors.shape == (50_892, 50)
     assert vectors.words[0] == "the"
     np.testing.assert_array_equal(vectors["the"][:2], np.float32([0.418, 0.24968]))
+
+
+# Series
+
+TS = """# A comment
+@problemName Three
+@timeStamps false
+@missing {missing}
+@univariate false
+@equalLength {equal}
+@classLabel true Up down UPPER
+@data
+"""
+
+
+def write_ts(folder, *lines, equal="false", missing="false", header=TS):
+    path = folder / "Three_TRAIN.ts"
+    text = header.format(equal=equal, missing=missing) + "".join(line + "\n" for line in lines)
+    path.write_text(text.removesuffix("\n") if lines else text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def aeon():
+    pytest.importorskip("aeon", reason="the extra series is not installed")
+
+
+@pytest.mark.usefixtures("aeon")
+@pytest.mark.parametrize("part", ["TRAIN", "TEST"])
+@pytest.mark.parametrize("name", ["JapaneseVowels", "BasicMotions", "ItalyPowerDemand", "GunPoint"])
+def test_series_are_those_of_another_reader(name, part):
+    path = data_folder() / "uea" / name / f"{name}_{part}.ts"
+    series, (X, y) = load_ts(path), read_ts(path)
+    np.testing.assert_array_equal(series.target, y)
+    assert len(series.data) == len(X)
+    for values, padded in zip(series.data, X, strict=True):
+        assert values.dtype == np.float64
+        assert values.flags.c_contiguous
+        np.testing.assert_array_equal(values, padded[len(padded) - len(values) :])
+        assert not padded[: len(padded) - len(values)].any()
+
+
+@pytest.mark.usefixtures("aeon")
+def test_series_by_hand(tmp_path):
+    path = write_ts(tmp_path, "1,2,3:-4,5e1,.5:Up", "7:8:down", "0,1:1,0:UPPER")
+    series = load_ts(str(path))
+    expected = [[[1, -4], [2, 50], [3, 0.5]], [[7, 8]], [[0, 1], [1, 0]]]
+    for values, other in zip(series.data, expected, strict=True):
+        np.testing.assert_array_equal(values, other)
+    assert series.target.tolist() == ["Up", "down", "UPPER"]
+
+
+@pytest.mark.usefixtures("aeon")
+def test_missing_values_stay_but_for_steps_at_the_end(tmp_path):
+    lines = ["1,?,3,?:4,?,?,NaN:Up", "?,2,3,4:1,2,3,?:down", "?,?,?,?:?,?,?,?:Up"]
+    for equal in ("true", "false"):
+        data = load_ts(write_ts(tmp_path, *lines, equal=equal, missing="true")).data
+        np.testing.assert_array_equal(data[0], [[1, 4], [np.nan, np.nan], [3, np.nan]])
+        np.testing.assert_array_equal(data[1], [[np.nan, 1], [2, 2], [3, 3], [4, np.nan]])
+        assert data[2].shape == (0, 2)
+
+
+UEA = r"UEA or UCR archive from timeseriesclassification\.com"
+
+
+def test_series_that_are_not_there(tmp_path):
+    for path in (tmp_path / "Three_TRAIN.ts", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"no file is at .*{UEA}"):
+            load_ts(path)
+    path = tmp_path / "Three_TRAIN.zip"
+    path.write_text("a")
+    with pytest.raises(ValueError, match=f"the ending .ts.*{UEA}"):
+        load_ts(path)
+
+
+@pytest.mark.usefixtures("aeon")
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "holds no series"),
+        (["1,2:3,4:Up", "1,2:3"], "not a whole"),
+        (["1,2:3,4:Up", "1,2:3,4"], "not a whole"),
+        (["1,2:3,4:Up", "1,2:3,4:"], "the last label, '', is cut off"),
+        (["1,2:3,4:Up", "1,2:3,4:dow"], "the last label, 'dow', is cut off"),
+        (["1,2:3,4:Up", "1,"], "not a whole"),
+        (["1,2:3,4:Up", "1,2:3:Up"], "not a whole"),
+        (["1,2:3,x:Up"], "not a whole"),
+    ],
+)
+@pytest.mark.parametrize("equal", ["true", "false"])
+def test_series_cut_off_or_malformed(lines, message, equal, tmp_path):
+    with pytest.raises(ValueError, match=f"{message}.*{UEA}"):
+        load_ts(write_ts(tmp_path, *lines, equal=equal))
+
+
+@pytest.mark.usefixtures("aeon")
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("@problemName A\n", f"no line @data.*{UEA}"),
+        ("@timeStamps TRUE\n@classLabel true Up\n@data\n", "time stamps, which are not read"),
+        ("@classLabel false\n@data\n", "without class labels"),
+        ("@problemName A\n@data\n", "without class labels"),
+        ("@problemName\n@classLabel true Up\n@data\n", f"not a whole.*{UEA}"),
+    ],
+)
+def test_headers_that_are_not_read(header, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_ts(write_ts(tmp_path, "1,2:Up", header=header))
+
+
+def test_series_without_aeon(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "aeon.datasets", None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-rnnbound\[series\]'"):
+        load_ts(write_ts(tmp_path, "1:2:Up"))

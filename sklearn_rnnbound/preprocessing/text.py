@@ -1,11 +1,13 @@
-"""Raw data to sequences."""
+"""Documents to sequences."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,18 +25,17 @@ from sklearn_rnnbound.datasets import WordVectors, load_word_vectors
 
 __all__ = ["WordVectorEncoder"]
 
-_WORD = re.compile(r"[a-z0-9']+")
 _MARKER = "<br />"
-_DOCUMENTS_AT_ONCE = 1024
+_DOCUMENTS_AT_ONCE = 64
 
 
 class WordVectorEncoder(TransformerMixin, BaseEstimator):
     """Documents to sequences of word vectors or of learned word scores.
 
-    A document is lower-cased, the marker ``<br />`` is taken out, and its words are the runs of
-    ``a`` to ``z``, ``0`` to ``9`` and the apostrophe. The first `max_words` of them are kept. A
-    word outside the vocabulary keeps its place and is the zero vector. Short documents are
-    padded by zero vectors at the front, which is exact for a recurrent network without biases.
+    A document is lower-cased, the marker ``<br />`` becomes a space, and its words are the runs
+    of ``a`` to ``z``, ``0`` to ``9`` and the apostrophe. The first `max_words` of them are kept,
+    and a word outside the vocabulary is the zero vector. Short documents are padded by zero
+    vectors at the front, which is exact for a recurrent network without biases.
 
     Parameters
     ----------
@@ -43,8 +44,21 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         what that function returns (so that the file is read once and not in every `fit`), a
         mapping from words to vectors of one length d, or an object with `key_to_index` and
         `vectors` such as gensim's ``KeyedVectors``. Not used when `supervised` is set.
+        Cloning copies a mapping or ``KeyedVectors``, and shares WordVectors.
     max_words : int or None, default=100
         Number of words kept of a document. None: all.
+    keep : {"first", "last"}, default="first"
+        Which words to keep of a longer document.
+    unknown : {"zero", "skip"}, default="zero"
+        What a word outside the vocabulary is. "zero": the zero vector, in its place. "skip":
+        nothing, as if the document had been written without it; the next word that is known is
+        kept in its stead.
+    lowercase : bool, default=True
+        Whether to turn a document to lower case before it is split.
+    tokenizer : callable or None, default=None
+        Function from a document to its words, in place of `token_pattern`.
+    token_pattern : str, default="[a-zA-Z0-9']+"
+        Regular expression of a word. With one group in it, the word is the group.
     n_segments : int or None, default=None
         None: a step is a word, so L is `max_words`, or the length of the longest document of the
         call when that is None. An int T: the kept words are cut into T consecutive segments,
@@ -73,6 +87,10 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         valid `input_bound` of the classifier, rounding included.
     dtype : {numpy.float32, numpy.float64}, default=numpy.float32
         Type of the sequences.
+    memmap_folder : path or None, default=None
+        Folder in which every call of `transform` writes its sequences to a new ``.npy`` file,
+        that it returns as a memory map; its attribute `filename` tells which. The files belong to
+        the caller, who deletes them. None: the sequences are kept in memory.
     verbose : bool or int, default=False
         Whether to show progress bars.
 
@@ -99,6 +117,9 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
     pipeline, the encoder makes the bounds of the classifier estimates, and the classifier cannot
     see it. Without `supervised` nothing is learned and every document may be used.
 
+    The output has three dimensions and no columns, hence neither `set_output` nor
+    `get_feature_names_out` is there.
+
     Examples
     --------
     >>> from sklearn_rnnbound.preprocessing import WordVectorEncoder
@@ -122,6 +143,11 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "vectors": "no_validation",
         "max_words": [Interval(Integral, 1, None, closed="left"), None],
+        "keep": [StrOptions({"first", "last"})],
+        "unknown": [StrOptions({"zero", "skip"})],
+        "lowercase": ["boolean"],
+        "tokenizer": [callable, None],
+        "token_pattern": [str],
         "n_segments": [Interval(Integral, 1, None, closed="left"), None],
         "supervised": [StrOptions({"log_odds", "logistic"}), None],
         "smoothing": [Interval(Real, 0, None, closed="neither")],
@@ -129,6 +155,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         "min_count": [Interval(Integral, 1, None, closed="left")],
         "clip": [Interval(Real, 0, None, closed="neither"), None],
         "dtype": "no_validation",
+        "memmap_folder": [str, os.PathLike, None],
         "verbose": ["verbose"],
     }
 
@@ -137,6 +164,11 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         vectors: Any = None,
         *,
         max_words: int | None = 100,
+        keep: str = "first",
+        unknown: str = "zero",
+        lowercase: bool = True,
+        tokenizer: Callable[[str], Iterable[str]] | None = None,
+        token_pattern: str = "[a-zA-Z0-9']+",
         n_segments: int | None = None,
         supervised: str | None = None,
         smoothing: float = 1.0,
@@ -144,10 +176,16 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         min_count: int = 2,
         clip: float | None = None,
         dtype: Any = np.float32,
+        memmap_folder: str | os.PathLike[str] | None = None,
         verbose: bool | int = False,
     ) -> None:
         self.vectors = vectors
         self.max_words = max_words
+        self.keep = keep
+        self.unknown = unknown
+        self.lowercase = lowercase
+        self.tokenizer = tokenizer
+        self.token_pattern = token_pattern
         self.n_segments = n_segments
         self.supervised = supervised
         self.smoothing = smoothing
@@ -155,6 +193,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         self.min_count = min_count
         self.clip = clip
         self.dtype = dtype
+        self.memmap_folder = memmap_folder
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -177,12 +216,16 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         ------
         TypeError
             When `documents` is no sequence of str, or `vectors` of no known kind.
+        FileNotFoundError
+            When a file of vectors or `memmap_folder` is not there.
         ValueError
             For an invalid parameter, labels that are missing or not of two classes, or when no
             word is left.
         """
         documents = _check_documents(documents)
         dtype = self._dtype()
+        self._splitter()
+        self._check_memmap_folder()
         if self.supervised is None:
             vocabulary, vectors = _known_vectors(self.vectors, dtype)
         else:
@@ -203,24 +246,35 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         X : ndarray of shape (n, L, d)
-            Sequences, padded at the front.
+            Sequences, padded at the front; a memmap with `memmap_folder`, unless n is 0.
 
         Raises
         ------
         TypeError
             When `documents` is no sequence of str.
+        FileNotFoundError
+            When `memmap_folder` is not there.
         sklearn.exceptions.NotFittedError
             Before `fit`.
         """
         check_is_fitted(self)
         documents = _check_documents(documents)
-        X = self._encode(documents, self.vocabulary_, self.vectors_)
-        return self._clipped(X)
+        self._check_memmap_folder()
+        n_steps = self._n_steps(documents, self.vocabulary_)
+        parts = self._encode(documents, self.vocabulary_, self.vectors_, n_steps)
+        shape = (len(documents), n_steps, self.vectors_.shape[1])
+        return _joined(map(self._clipped, parts), shape, self.vectors_.dtype, self.memmap_folder)
 
     def _dtype(self) -> np.dtype[Any]:
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype must be numpy.float32 or numpy.float64, got {self.dtype!r}")
         return np.dtype(self.dtype)
+
+    def _check_memmap_folder(self) -> None:
+        if self.memmap_folder is not None and not Path(self.memmap_folder).is_dir():
+            raise FileNotFoundError(
+                f"memmap_folder={os.fspath(self.memmap_folder)!r} must be a folder that is there"
+            )
 
     def _is_second_class(self, y: Any, n_documents: int) -> np.ndarray:
         """Which documents are of the second class, in sorted order."""
@@ -242,14 +296,16 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         self, documents: Sequence[str], second: np.ndarray, dtype: np.dtype[Any]
     ) -> tuple[dict[str, int], np.ndarray]:
         """Words and their scores."""
-        kept = self.max_words if self.supervised == "logistic" else None
-        counter = CountVectorizer(analyzer=lambda document: _words(document)[:kept])
+        skip = self.unknown == "skip"
+        # What is skipped is known after counting only.
+        whole = skip or self.supervised == "log_odds"
+        counter = CountVectorizer(analyzer=self._splitter() if whole else self._kept_words())
         try:
             counts = counter.fit_transform(self._progress(documents, "learning words"))
         except ValueError as error:
             # CountVectorizer's own message speaks of stop words.
             raise ValueError("documents hold no word at all") from error
-        n_words = np.asarray(counts.sum(1)).ravel()
+        n_words = counts.sum(1)
         frequent = np.asarray((counts > 0).sum(0)).ravel() >= self.min_count
         words = counter.get_feature_names_out()[frequent].tolist()
         if not words:
@@ -259,35 +315,75 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         if self.supervised == "log_odds":
             scores = _log_odds_scores(counts, second, self.smoothing)
         else:
+            if skip:
+                analyzer = self._kept_words(vocabulary)
+                counts = CountVectorizer(vocabulary=vocabulary, analyzer=analyzer).transform(
+                    self._progress(documents, "counting kept words")
+                )
+                n_words = counts.sum(1)
             scores = _logistic_scores(counts, second, self.C)
-            X = self._encode(documents, vocabulary, scores[:, None])
-            n_steps_with_words = np.minimum(n_words, X.shape[1]).sum()
-            scores /= np.sqrt(np.square(X).sum() / n_steps_with_words) or 1.0
+            n_steps = self._n_steps(documents, vocabulary)
+            parts = self._encode(documents, vocabulary, scores[:, None], n_steps)
+            squares = sum(np.square(part).sum() for part in parts)
+            scores /= np.sqrt(squares / np.minimum(n_words, n_steps).sum()) or 1.0
         return vocabulary, scores[:, None].astype(dtype)
 
-    def _encode(
-        self, documents: Sequence[str], vocabulary: Mapping[str, int], vectors: np.ndarray
-    ) -> np.ndarray:
-        """Sequences of the rows of `vectors`."""
-        find, missing = vocabulary.get, len(vectors)
+    def _splitter(self) -> Callable[[str], list[str]]:
+        """Function from a document to all its words."""
+        counter = CountVectorizer(tokenizer=self.tokenizer, token_pattern=self.token_pattern)
+        try:
+            tokenize = counter.build_tokenizer()
+        except (ValueError, re.error) as error:
+            raise ValueError(
+                f"token_pattern={self.token_pattern!r} is no regular expression of a word: {error}"
+            ) from error
+
+        def split(document: str) -> list[str]:
+            if self.lowercase:
+                document = document.lower()
+            return list(tokenize(document.replace(_MARKER, " ")))
+
+        return split
+
+    def _kept_words(
+        self, vocabulary: Mapping[str, int] | None = None
+    ) -> Callable[[str], list[str]]:
+        """Function from a document to its words that become steps."""
+        split, limit = self._splitter(), self.max_words
+        kept = slice(limit) if self.keep == "first" or limit is None else slice(-limit, None)
+        if vocabulary is None or self.unknown == "zero":
+            return lambda document: split(document)[kept]
+        return lambda document: [word for word in split(document) if word in vocabulary][kept]
+
+    def _n_steps(self, documents: Sequence[str], vocabulary: Mapping[str, int]) -> int:
         n_steps = self.n_segments or self.max_words
         if n_steps is None:
-            n_steps = max([1, *(len(_words(document)) for document in documents)])
-        X = np.zeros((len(documents), n_steps, vectors.shape[1]), vectors.dtype)
+            kept_words = self._kept_words(vocabulary)
+            n_steps = max([1, *(len(kept_words(document)) for document in documents)])
+        return n_steps
+
+    def _encode(
+        self,
+        documents: Sequence[str],
+        vocabulary: Mapping[str, int],
+        vectors: np.ndarray,
+        n_steps: int,
+    ) -> Iterator[np.ndarray]:
+        """Sequences of the rows of `vectors`, of a part of the documents at a time."""
+        find, missing = vocabulary.get, len(vectors)
+        kept_words = self._kept_words(vocabulary)
+        fill = _fill_words if self.n_segments is None else _fill_segments
         starts = range(0, len(documents), _DOCUMENTS_AT_ONCE)
         for start in self._progress(starts, f"encoding, {_DOCUMENTS_AT_ONCE} documents each"):
-            part = slice(start, start + _DOCUMENTS_AT_ONCE)
             rows: list[int] = []
             lengths = []
-            for document in documents[part]:
-                words = _words(document)[: self.max_words]
+            for document in documents[start : start + _DOCUMENTS_AT_ONCE]:
+                words = kept_words(document)
                 rows.extend(find(word, missing) for word in words)
                 lengths.append(len(words))
-            if self.n_segments is None:
-                _fill_words(X[part], np.array(rows, dtype=np.intp), np.array(lengths), vectors)
-            else:
-                _fill_segments(X[part], np.array(rows, dtype=np.intp), np.array(lengths), vectors)
-        return X
+            X = np.zeros((len(lengths), n_steps, vectors.shape[1]), vectors.dtype)
+            fill(X, np.array(rows, dtype=np.intp), np.array(lengths), vectors)
+            yield X
 
     def _clipped(self, values: np.ndarray) -> np.ndarray:
         """Steps, clipped in place."""
@@ -307,10 +403,6 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.target_tags.required = self.supervised is not None
         return tags
-
-
-def _words(document: str) -> list[str]:
-    return _WORD.findall(document.lower().replace(_MARKER, " "))
 
 
 def _check_documents(documents: Any) -> list[str]:
@@ -381,6 +473,31 @@ def _logistic_scores(counts: Any, second: np.ndarray, C: float) -> np.ndarray:
     # Without an intercept, the sign of a document's sum of scores is the regression's decision.
     regression = LogisticRegression(C=C, fit_intercept=False, max_iter=1000)
     return regression.fit(weights, second).coef_[0] * tfidf.idf_
+
+
+def _joined(
+    parts: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    folder: str | os.PathLike[str] | None,
+) -> np.ndarray:
+    """Array of the parts, one after the other, in memory or in a new file of the folder."""
+    if folder is None or 0 in shape:
+        joined, start = np.empty(shape, dtype), 0
+        for part in parts:
+            joined[start : start + len(part)] = part
+            start += len(part)
+        return joined
+    descr = np.lib.format.dtype_to_descr(dtype)  # type: ignore[no-untyped-call]
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    with tempfile.NamedTemporaryFile(
+        prefix="sequences_", suffix=".npy", dir=folder, delete=False
+    ) as file:
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+        # Written and not mapped: pages of a map would fill the memory that it is to save.
+        for part in parts:
+            file.write(part.data)
+    return np.load(file.name, mmap_mode="r+")
 
 
 def _fill_words(X: np.ndarray, rows: np.ndarray, lengths: np.ndarray, vectors: np.ndarray) -> None:

@@ -1,0 +1,222 @@
+"""Word vectors and the text files that hold them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["WordVectors", "load_word_vectors"]
+
+_DECOMPRESS: dict[str, Any] = {".bz2": bz2.open, ".gz": gzip.open, ".xz": lzma.open}
+_LINES_AT_ONCE = 8192
+_SOURCE = (
+    "Download GloVe from nlp.stanford.edu/projects/glove and unpack a text file such as "
+    "glove.6B.50d.txt out of its zip file; each of its lines holds a word and its numbers, with "
+    "single spaces between them"
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WordVectors:
+    """Words and their vectors.
+
+    It has `key_to_index` and `vectors` as gensim's ``KeyedVectors`` do, and reads like a
+    dictionary from words to vectors.
+
+    Parameters
+    ----------
+    words : list of str
+        The words, each once.
+    vectors : array-like of shape (n_words, d)
+        Their vectors, kept as read-only float32.
+
+    Attributes
+    ----------
+    key_to_index : dict
+        Row of every word.
+
+    Raises
+    ------
+    ValueError
+        When the words are not as many as the vectors, one occurs twice, or a number is not
+        finite.
+
+    Examples
+    --------
+    >>> from sklearn_rnnbound.datasets import WordVectors
+    >>> vectors = WordVectors(["good", "bad"], [[1.0, 0.5], [-1.0, 0.5]])
+    >>> vectors
+    WordVectors(2 words, 2 dimensions)
+    >>> vectors["bad"].tolist(), "ugly" in vectors
+    ([-1.0, 0.5], False)
+    """
+
+    words: list[str]
+    vectors: np.ndarray
+    key_to_index: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        vectors = np.asarray(self.vectors, dtype=np.float32).view()
+        vectors.flags.writeable = False
+        words = list(self.words)
+        index = {word: row for row, word in enumerate(words)}
+        if vectors.ndim != 2 or len(vectors) != len(words):
+            raise ValueError(f"{len(words)} words do not go with vectors of shape {vectors.shape}")
+        if len(index) < len(words):
+            twice = next(word for row, word in enumerate(words) if index[word] != row)
+            raise ValueError(f"the word {twice!r} occurs twice")
+        if not np.isfinite(vectors).all():
+            word = words[int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])]
+            raise ValueError(f"the vector of {word!r} is not finite")
+        for name, value in (("words", words), ("vectors", vectors), ("key_to_index", index)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.key_to_index
+
+    def __getitem__(self, word: str) -> np.ndarray:
+        return self.vectors[self.key_to_index[word]]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} words, {self.vectors.shape[1]} dimensions)"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WordVectors:
+        # Frozen: scikit-learn's clone need not copy what may be a gigabyte.
+        return self
+
+
+def load_word_vectors(path: str | os.PathLike[str]) -> WordVectors:
+    r"""Word vectors from a text file of GloVe or word2vec.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A line holds a word and its numbers with single spaces between them. A first line of two
+        integers is a header: how many words, how many dimensions. Names that end in ``.gz``,
+        ``.bz2`` or ``.xz`` are decompressed.
+
+    Returns
+    -------
+    vectors : WordVectors
+        The words in the order of the file, and their vectors. Of a word that occurs twice the
+        first, more frequent, entry counts.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        For an empty file, a malformed line (the message names it, and says when the file is cut
+        off in it), a compressed file that is damaged or cut off, or a file that does not hold as
+        many words as its header says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_rnnbound.datasets import load_word_vectors
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "vectors.txt")
+    ...     _ = path.write_text("good 1.0 0.5\nbad -1.0 0.5\n")
+    ...     vectors = load_word_vectors(path)
+    >>> vectors.words, vectors["bad"].tolist()
+    (['good', 'bad'], [-1.0, 0.5])
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file is at {path}. {_SOURCE}")
+    try:
+        with _DECOMPRESS.get(path.suffix, open)(path, "rb") as file:
+            return _read_vectors(file, str(path))
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        # Damaged gzip and bz2 files raise OSError without a number of the operating system.
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise ValueError(f"{path} is not a whole {path.suffix} file: {error}. {_SOURCE}") from error
+
+
+def _read_vectors(file: Iterable[bytes], name: str) -> WordVectors:
+    index: dict[str, int] = {}
+    blocks: list[np.ndarray] = []
+    lines: list[tuple[int, str]] = []
+    n_numbers = n_announced = None
+    n_words = 0
+    raw = b"\n"
+    for number, raw in enumerate(file, start=1):
+        try:
+            line = raw.decode().rstrip(" \r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name}, line {number} is not UTF-8 text: {error}{_hint(raw)}"
+            ) from error
+        word, _, numbers = line.partition(" ")
+        if number == 1 and word.isdecimal() and numbers.isdecimal():
+            n_announced, n_numbers = int(word), int(numbers)
+            continue
+        n_numbers = n_numbers or numbers.count(" ") + 1
+        if numbers.count(" ") >= n_numbers:
+            # Files of GloVe have a few words with spaces in them.
+            word, *rest = line.rsplit(" ", n_numbers)
+            before = word.rpartition(" ")[2]
+            if before and _finite_rows([before]) is None:
+                numbers = " ".join(rest)
+        if not (word and numbers and numbers.count(" ") + 1 == n_numbers):
+            raise ValueError(
+                f"{name}, line {number}: expected a word and {n_numbers} numbers with single "
+                f"spaces between them, got {line[:60]!r}{_hint(raw)}"
+            )
+        n_words += 1
+        if word in index:
+            continue
+        index[word] = len(index)
+        lines.append((number, numbers))
+        if len(lines) == _LINES_AT_ONCE:
+            blocks.append(_parse(lines, name))
+            lines = []
+    if lines:
+        blocks.append(_parse(lines, name, _hint(raw)))
+    if not index:
+        raise ValueError(f"{name} holds no word vectors. {_SOURCE}")
+    if n_announced is not None and n_announced != n_words:
+        raise ValueError(f"{name} announces {n_announced} words in line 1 and holds {n_words}")
+    return WordVectors(list(index), np.concatenate(blocks))
+
+
+def _hint(raw: bytes) -> str:
+    """What to add to the error of a malformed line when the file ends in it."""
+    return "" if raw.endswith(b"\n") else f"; the file ends in this line, cut off. {_SOURCE}"
+
+
+def _parse(lines: list[tuple[int, str]], name: str, hint: str = "") -> np.ndarray:
+    """Rows of numbers from pairs of line number and text; the hint is for the last."""
+    rows = _finite_rows([numbers for _, numbers in lines])
+    if rows is None:
+        place = next(number for number, numbers in lines if _finite_rows([numbers]) is None)
+        hint = hint if place == lines[-1][0] else ""
+        raise ValueError(f"{name}, line {place}: a vector must hold finite numbers only{hint}")
+    return rows
+
+
+def _finite_rows(lines: Sequence[str]) -> np.ndarray | None:
+    """Lines of finite float32 numbers as an array; None where they are none."""
+    try:
+        with np.errstate(over="ignore"):
+            rows = np.loadtxt(lines, dtype=np.float32, delimiter=" ", comments=None, ndmin=2)
+    except ValueError:
+        return None
+    return rows if np.isfinite(rows).all() else None
