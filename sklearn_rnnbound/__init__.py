@@ -2,6 +2,7 @@
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound, Term
 from sklearn_rnnbound.classifier import RNNBoundClassifier
+from sklearn_rnnbound.cross_validation import CrossValidatedBoundReport, cross_validate_bounds
 from sklearn_rnnbound.model_selection import (
     BoundSearch,
     certify,
@@ -16,9 +17,11 @@ __all__ = [
     "BoundCurve",
     "BoundReport",
     "BoundSearch",
+    "CrossValidatedBoundReport",
     "RNNBoundClassifier",
     "Term",
     "certify",
+    "cross_validate_bounds",
     "make_bound_scorer",
     "neg_bound_scorer",
 ]

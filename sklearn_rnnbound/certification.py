@@ -41,7 +41,7 @@ from sklearn_rnnbound.training import as_tensor
 if TYPE_CHECKING:
     from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["BoundMethods"]
+__all__ = ["BoundMethods", "check_methods"]
 
 # Posterior widths that are tried, with one draw per group of rows each; the best one is then
 # estimated by fresh draws, over this many rounds.
@@ -538,29 +538,20 @@ class BoundMethods:
         )
         return replace(chosen, posterior=replace(chosen.posterior, test_error=test_error))
 
-    def _names(self, methods: Any) -> list[str]:
-        """Names of the bounds that were asked for, each once; "all" stands for all."""
-        if isinstance(methods, str):
-            return list(BOUNDS) if methods == "all" else [self._name(methods)]
-        if not isinstance(methods, list | tuple):
-            raise TypeError(f"methods must be 'all', a name or a list of names, got {methods!r}")
-        return list(dict.fromkeys(map(self._name, methods)))
+    def _names(self, methods: str | Sequence[str]) -> list[str]:
+        """Names of the bounds that were asked for, each once."""
+        return list(dict.fromkeys(map(self._name, check_methods(methods))))
 
-    def _name(self, method: Any) -> str:
+    def _name(self, method: str) -> str:
         """Key of BOUNDS; "paper" stands for the theorem of this network."""
-        if method == "paper":
-            return "theorem2" if self._statistics.noisy is None else "theorem3"
-        if not isinstance(method, str) or method not in BOUNDS:
-            raise ValueError(
-                f"method={method!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
-            )
-        return method
+        paper = "theorem2" if self._statistics.noisy is None else "theorem3"
+        return {"paper": paper}.get(method, method)
 
     def _bound(
         self, method: str, setting: Setting, sample: SampleStatistics | None = None
     ) -> Bound:
         sample = sample or self._statistics
-        method = self._name(method)
+        (method,) = self._names([method])
         try:
             return BOUNDS[method](sample, setting)
         except NotApplicableError as error:
@@ -595,3 +586,18 @@ def _other_test_errors(sample: SampleStatistics, delta: float) -> dict[str, floa
     if sample.posterior is not None:
         errors["pac_bayes"] = sample.posterior.test_error
     return {name: error for name, error in errors.items() if error is not None}
+
+
+def check_methods(methods: str | Sequence[str]) -> list[str]:
+    """Names of bounds as a list; "all" stands for all."""
+    if isinstance(methods, str) and methods == "all":
+        return list(BOUNDS)
+    if not isinstance(methods, str | list | tuple):
+        raise TypeError(f"methods must be 'all', a name or a list of names, got {methods!r}")
+    names = [methods] if isinstance(methods, str) else list(methods)
+    for name in names:
+        if not isinstance(name, str) or name not in ("paper", *BOUNDS):
+            raise ValueError(
+                f"method={name!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
+            )
+    return names

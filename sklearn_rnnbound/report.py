@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from sklearn_rnnbound.bounds import Bound
+from sklearn_rnnbound.tables import (
+    KINDS,
+    bullets,
+    formatted,
+    html_list,
+    network_of,
+    pandas_for,
+    styled,
+    table,
+    term_names,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["BoundCurve", "BoundReport"]
-
-# Bounds that speak of another classifier than the trained network.
-_CLASSIFIERS = {"occam": "rounded", "pac_bayes": "randomised"}
-_KINDS = {"certified": "certified", "plug_in": "plug-in", "order_only": "order only"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,14 +79,14 @@ class BoundReport:
         rows = []
         for bound in self.bounds:
             values = {term.name: term.value for term in bound.terms}
-            terms = {name: values.get(name) for name in _term_names(self.bounds)}
+            terms = {name: values.get(name) for name in term_names(self.bounds)}
             error = self.test_error_of(bound.name)
             rows.append(
                 {
                     "bound": bound.name,
                     "value": bound.value,
-                    "kind": _KINDS[bound.kind],
-                    "network": _CLASSIFIERS.get(bound.name, "trained"),
+                    "kind": KINDS[bound.kind],
+                    "network": network_of(bound.name),
                     **({} if error is None else {"test_error": error}),
                     **terms,
                     "margin": bound.margin,
@@ -103,30 +108,23 @@ class BoundReport:
         ImportError
             Without pandas, which the extra ``tables`` brings.
         """
-        frame = _pandas("to_frame").DataFrame(self._rows())
+        frame = pandas_for("to_frame").DataFrame(self._rows())
         return frame.set_index("bound") if len(frame) else frame
 
-    def _style(self, method: str) -> Any:
+    def _style(self, method: str, language: str) -> Any:
         """The table for pandas' Styler, as readers should see it."""
-        _pandas(method)
+        pandas_for(method)
         frame = self.to_frame()
         frame.columns = [column.replace("_", " ") for column in frame.columns]
-        try:
-            style = frame.style
-        except (ImportError, AttributeError) as error:
-            raise ImportError(
-                f"{method} needs jinja2: pip install 'sklearn-rnnbound[tables]'"
-            ) from error
-        return style.format(_cell).set_caption(self._title())
+        return styled(frame, self._title(), method=method, language=language)
 
     def _repr_html_(self) -> str | None:
         """Table for notebooks; None, so that the text is shown, without pandas and jinja2."""
         try:
-            style = self._style("_repr_html_")
+            style = self._style("_repr_html_", "html")
         except ImportError:
             return None
-        style = style.format(_cell, escape="html").format_index(escape="html", axis=0)
-        return style.to_html() + _html_list(self._remarks())
+        return style.to_html() + html_list(self._remarks())
 
     def to_latex(self) -> str:
         """The table as a LaTeX ``table`` with a booktabs ``tabular``.
@@ -141,9 +139,7 @@ class BoundReport:
         ImportError
             Without pandas and jinja2, which the extra ``tables`` brings.
         """
-        style = self._style("to_latex")
-        style = style.format(_cell, escape="latex").format_index(escape="latex", axis=0)
-        return style.format_index(escape="latex", axis=1).to_latex(hrules=True)
+        return self._style("to_latex", "latex").to_latex(hrules=True)
 
     def plot(self, **kwargs: Any) -> Any:
         """Draw the terms of every bound; see :class:`~.plotting.BoundDecompositionDisplay`.
@@ -187,9 +183,9 @@ class BoundReport:
         return [(heading, lines) for heading, lines in remarks if lines]
 
     def __str__(self) -> str:
-        lines = [self._title(), "", *_table([_formatted(row) for row in self._rows()])]
+        lines = [self._title(), "", *table([formatted(row) for row in self._rows()])]
         for heading, remarks in self._remarks():
-            lines += ["", heading, *_bullets(remarks)]
+            lines += ["", heading, *bullets(remarks)]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -212,10 +208,10 @@ class BoundCurve:
 
     def _rows(self) -> list[dict[str, Any]]:
         bounds = [bound for report in self.reports for bound in report]
-        columns = dict.fromkeys(["bound", "n", "value", "kind", *_term_names(bounds)])
+        columns = dict.fromkeys(["bound", "n", "value", "kind", *term_names(bounds)])
         return [
             columns
-            | {"bound": name, "n": n, "value": bound.value, "kind": _KINDS[bound.kind]}
+            | {"bound": name, "n": n, "value": bound.value, "kind": KINDS[bound.kind]}
             | {term.name: term.value for term in bound.terms}
             | {"margin": bound.margin}
             for name in dict.fromkeys(bound.name for bound in bounds)
@@ -237,7 +233,7 @@ class BoundCurve:
         ImportError
             Without pandas, which the extra ``tables`` brings.
         """
-        frame = _pandas("to_frame").DataFrame(self._rows())
+        frame = pandas_for("to_frame").DataFrame(self._rows())
         return frame.set_index(["bound", "n"]) if len(frame) else frame
 
     def plot(self, **kwargs: Any) -> Any:
@@ -260,82 +256,21 @@ class BoundCurve:
     def _repr_html_(self) -> str | None:
         """Table for notebooks; None, so that the text is shown, without pandas and jinja2."""
         try:
-            style = self.to_frame().style
-        except (ImportError, AttributeError):
+            frame = self.to_frame()
+            style = styled(frame, self._title(), method="_repr_html_", language="html")
+        except ImportError:
             return None
-        return style.format(_cell, escape="html").set_caption(self._title()).to_html()
+        return style.to_html()
 
     def _title(self) -> str:
         confidence = 1 - self.reports[0].delta
         return f"Bounds on P[error] at confidence {confidence:g} for each, on parts of the data"
 
     def __str__(self) -> str:
-        return "\n".join([self._title(), "", *_table([_formatted(row) for row in self._rows()])])
+        return "\n".join([self._title(), "", *table([formatted(row) for row in self._rows()])])
 
     __repr__ = __str__
 
 
-def _term_names(bounds: Iterable[Bound]) -> list[str]:
-    names = dict.fromkeys(term.name for bound in bounds for term in bound.terms)
-    # The confidence term, which every bound has, ends the row.
-    return sorted(names, key=lambda name: name == "confidence")
-
-
-def _pandas(method: str) -> Any:
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            f"{method} needs pandas: pip install 'sklearn-rnnbound[tables]'"
-        ) from error
-    return pd
-
-
-def _html_list(remarks: list[tuple[str, list[str]]]) -> str:
-    return "".join(
-        f"<p><b>{escape(heading)}</b></p><ul>"
-        + "".join(f"<li>{escape(line)}</li>" for line in lines)
-        + "</ul>"
-        for heading, lines in remarks
-    )
-
-
 def _rates(bound: Bound) -> str:
     return "change with n: " + ", ".join(f"{term.name} {term.rate}" for term in bound.terms)
-
-
-def _bullets(texts: list[str]) -> list[str]:
-    wrapper = textwrap.TextWrapper(96, initial_indent="  - ", subsequent_indent="    ")
-    return [line for text in texts for line in wrapper.wrap(text)]
-
-
-def _cell(value: Any) -> str:
-    # pandas turns None among numbers into nan.
-    if value is None or value != value:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _formatted(row: dict[str, Any]) -> dict[str, str]:
-    return {column.replace("_", " "): _cell(value) for column, value in row.items()}
-
-
-def _table(rows: list[dict[str, str]]) -> list[str]:
-    """Lines of a table: text columns to the left, numbers to the right."""
-    if not rows:
-        return ["no bound applies"]
-    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in rows[0]}
-
-    def line(row: dict[str, str]) -> str:
-        cells = (
-            cell.ljust(widths[column])
-            if column in ("bound", "kind", "network")
-            else cell.rjust(widths[column])
-            for column, cell in row.items()
-        )
-        return "  ".join(cells).rstrip()
-
-    header = line({column: column for column in rows[0]})
-    return [header, "-" * len(header), *map(line, rows)]

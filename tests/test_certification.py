@@ -311,7 +311,7 @@ def test_samples_of_chained_priors_are_counted(small, other, prior):
     X, y = small[0][1::2], small[1][1::2]
     third.fit(X, y)
     text = " ".join(str(third.bound_report_(X_train=X, y_train=y)).split())
-    assert "weights w learned on up to 75 other samples" in text
+    assert "weights w learned on up to 75 samples, assumed disjoint" in text
     assert text.count("around weights learned on up to 75 samples, assumed disjoint") == 1
     assert "from weights learned on up to 75 samples, assumed disjoint" in text
     assert third._n_learned == 75 + 30
