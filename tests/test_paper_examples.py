@@ -1,0 +1,392 @@
+"""The scripts that reproduce the paper: tables that survive interruptions, and what is in them."""
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sklearn_rnnbound import RNNBoundClassifier
+from sklearn_rnnbound.bounds.paper import theorem1
+from sklearn_rnnbound.datasets import load_word_vectors, make_gaussian_sequences
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "paper"))
+import common
+import correlation
+import fisher_rao
+import min_eigenvalue
+import noise
+import regularization
+from common import Table
+
+FOLDER = Path(common.__file__).parent
+POINTS = [{"a": a, "seed": seed} for a in (0.0, 0.1) for seed in range(3)]
+
+
+def squares(a, seed):
+    return {"square": (a + seed) ** 2, "word": "x, y"}
+
+
+class Recorder:
+    """A measurement that notes where it was asked, and may be interrupted there."""
+
+    def __init__(self, stop_at=None):
+        self.calls, self.stop_at = [], stop_at
+
+    def __call__(self, a, seed):
+        if len(self.calls) == self.stop_at:
+            raise KeyboardInterrupt
+        self.calls.append({"a": a, "seed": seed})
+        return squares(a, seed)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new" / "table.csv"
+
+
+def new_table(path, **settings):
+    return Table(path, {"epochs": 3, **settings}, key=("a", "seed"))
+
+
+# The table
+
+
+def test_table_holds_points_settings_and_measurements(path):
+    table = new_table(path)
+    table.fill(POINTS, squares)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert rows[4] == {"a": "0.1", "seed": "1", "epochs": "3", "square": "1.2100000000000002"} | {
+        "word": "x, y"
+    }
+    assert rows == table.rows == new_table(path).rows
+    np.testing.assert_array_equal(table.values("square", a=0.0), [0, 1, 4])
+    assert table.distinct("a") == [0.0, 0.1]
+
+
+def test_every_row_is_in_the_file_before_the_next_is_measured(path):
+    lines = []
+
+    def measure(a, seed):
+        lines.append(path.read_text().count("\n") if path.exists() else 0)
+        return squares(a, seed)
+
+    new_table(path).fill(POINTS, measure)
+    assert lines == [0, 2, 3, 4, 5, 6]
+
+
+def test_an_interrupted_run_goes_on(path):
+    with pytest.raises(KeyboardInterrupt):
+        new_table(path).fill(POINTS, Recorder(stop_at=4))
+    second = Recorder()
+    new_table(path).fill(POINTS, second)
+    assert second.calls == POINTS[4:]
+    whole = path.with_name("whole.csv")
+    new_table(whole).fill(POINTS, squares)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_any_half_written_end_is_computed_again(path):
+    new_table(path).fill(POINTS[:3], squares)
+    content = path.read_bytes()
+    for size in range(len(content) + 1):
+        path.write_bytes(content[:size])
+        recorder = Recorder()
+        new_table(path).fill(POINTS[:3], recorder)
+        assert path.read_bytes() == content
+        whole_rows = max(0, content[:size].count(b"\n") - 1)
+        assert recorder.calls == POINTS[whole_rows:3]
+
+
+@pytest.mark.slow  # every process imports torch
+def test_processes_give_the_same_rows(path):
+    new_table(path).fill(POINTS, squares, jobs=2)
+    other = new_table(path.with_name("other.csv"))
+    other.fill(POINTS, squares)
+
+    def in_order(rows):
+        return sorted(rows, key=lambda row: (row["a"], row["seed"]))
+
+    assert in_order(new_table(path).rows) == in_order(other.rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,seed,epochs,square\n0.0,0,4,1\n", "made with epochs = 4; this run has 3"),
+        (b"a,seed,square\n0.0,0,1\nha", "not made by this script: it does not begin with"),
+        (b"a,seed,epochs,square\n0.0,0,3\n", "damaged: line 2 has 3 columns"),
+        (b"My thesis", "not made by this script"),
+        (b"\x89PNG\r\n\x00", "not made by this script"),
+    ],
+)
+def test_a_file_of_another_run_is_refused_and_stays_as_it_is(tmp_path, content, message):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"table.csv (was|is) .*{message}.* another --output"):
+        new_table(path)
+    assert path.read_bytes() == content
+
+
+def test_rows_of_other_columns_are_refused(path):
+    new_table(path).fill(POINTS[:1], squares)
+    with pytest.raises(ValueError, match=r"has the columns .*'word'\], and a row has"):
+        new_table(path).fill(POINTS[:2], lambda a, seed: {"cube": 1})
+
+
+def test_mean_and_standard_error():
+    assert common.mean_and_error(np.array([1.0, 2.0, 6.0])) == pytest.approx((3, math.sqrt(7 / 3)))
+    mean, error = common.mean_and_error(np.array([5.0]))
+    assert mean == 5
+    assert math.isnan(error)
+
+
+# One fit
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    train = make_gaussian_sequences(150, correlation=0.5, random_state=0)
+    fresh = make_gaussian_sequences(400, correlation=0.5, random_state=1)
+    return train.data, train.target, fresh.data, fresh.target
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.5])
+def test_row_of_a_fit(gaussian, noise_std):
+    X, y, X_test, y_test = gaussian
+    parameters = {"hidden_size": 4, "max_iter": 7, "batch_size": 50, "noise_std": noise_std}
+    row = common.fit_and_measure(
+        *gaussian, bounds=("refined", "peeling"), min_eigenvalue=0.5, seed=3, **parameters
+    )
+    clf = RNNBoundClassifier(
+        **parameters, tol=0, n_iter_no_change=7, min_eigenvalue=0.5, random_state=3
+    ).fit(X, y)
+    noisy = X + noise_std * np.random.default_rng([3, 1]).standard_normal(X.shape)
+    assert row["epochs"] == 7
+    assert row["test_error"] == pytest.approx(1 - clf.score(X_test, y_test))
+    assert row["train_error"] == pytest.approx(1 - clf.score(X, y))
+    assert row["noisy_train_error"] == pytest.approx(1 - clf.score(noisy, y))
+    assert row["gap"] == row["test_error"] - row["noisy_train_error"]
+    assert (row["noisy_train_error"] != row["train_error"]) == (noise_std > 0)
+    for name, weight in (("beta_u_", clf.U_), ("beta_w_", clf.W_), ("beta_v_", clf.V_)):
+        assert row[name] == pytest.approx(np.abs(weight).sum(1).max())
+    assert row["r"] == clf.fisher_rao_norm_()
+
+    assert row["paper"] == clf.generalization_bound_(method="paper")
+    parts = ("empirical_risk", "linear", "difference", "noise", "confidence")
+    assert sum(row[f"paper_{part}"] for part in parts) == pytest.approx(row["paper"])
+    assert (row["paper_noise"] > 0) == (noise_std > 0)
+    assert row["refined"] == clf.generalization_bound_(method="refined")
+    assert row["peeling"] == clf.generalization_bound_(method="peeling")
+    # The eigenvalue was passed in, and yet nothing is called certified that is not.
+    assert row["paper_kind"] == row["refined_kind"] == "plug_in"
+    assert row["peeling_kind"] == "certified"
+
+    linear, difference = theorem1(
+        n=150,
+        n_steps=5,
+        frobenius=np.linalg.norm(noisy),
+        abs_sum=np.abs(noisy).sum(0).max(),
+        r=row["r"],
+        min_eigenvalue=0.5 + noise_std**2,
+        **{name: row[f"{name}_"] for name in ("beta_u", "beta_w", "beta_v")},
+    )
+    assert row["theorem1_linear"] == pytest.approx(linear)
+    assert row["theorem1_log10_difference"] == pytest.approx(np.log10(difference))
+
+
+def test_noise_in_blocks_is_one_draw(gaussian):
+    X, y = np.tile(gaussian[0], (150, 20, 1)).astype(np.float32), np.zeros(22_500)
+    clf = RNNBoundClassifier(hidden_size=1, max_iter=1).fit(X[:100], gaussian[1][:100])
+    result = common.under_noise(clf, X, y, noise_std=1.0, seed=0)
+    # 4.5 million entries are more than a block holds; clean and noise energy add up.
+    expected = math.sqrt(np.sum(X.astype(float) ** 2) + X.size)
+    assert result.frobenius == pytest.approx(expected, rel=1e-3)
+
+
+# The scripts
+
+
+def text_of(label, rng):
+    lean = np.linspace(0.5, -0.5, 40)
+    p = 1 + (2 * label - 1) * lean
+    return " ".join(f"w{word}" for word in rng.choice(40, size=30, p=p / p.sum()))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Arguments that name a folder of made-up reviews and a file of word vectors."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for subset in ("train", "test"):
+        for label, sentiment in enumerate(("neg", "pos")):
+            place = folder / "aclImdb" / subset / sentiment
+            place.mkdir(parents=True)
+            for number in range(130):
+                (place / f"{number}_{1 + 8 * label}.txt").write_text(text_of(label, rng))
+    vectors = rng.normal(size=(40, 3))
+    vectors[:, 0] += np.linspace(1, -1, 40)
+    lines = [" ".join([f"w{i}", *map(str, vector)]) for i, vector in enumerate(vectors)]
+    (folder / "vectors.txt").write_text("\n".join(lines) + "\n")
+    return ["--data", str(folder / "aclImdb"), "--vectors", str(folder / "vectors.txt")]
+
+
+@pytest.fixture
+def small_training(monkeypatch):
+    """Trainings of a moment."""
+    for script in (noise, correlation, regularization, fisher_rao):
+        monkeypatch.setitem(script.TRAINING, "hidden_size", 4)
+        monkeypatch.setitem(script.TRAINING, "max_iter", 2)
+
+
+def start(script, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [script.__name__, "--quick", *map(str, arguments)])
+    script.main()
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "n_rows"),
+    [
+        (noise, "noise_L20", 9),
+        (min_eigenvalue, "min_eigenvalue", 3),
+        (correlation, "correlation", 18),
+        (regularization, "regularization", 10),
+        (fisher_rao, "fisher_rao", 18),
+    ],
+)
+def test_script(script, name, n_rows, data, small_training, monkeypatch, tmp_path, capsys):
+    arguments = ["--output", tmp_path, *(data if script in (noise, min_eigenvalue) else [])]
+    start(script, monkeypatch, *arguments)
+    printed = capsys.readouterr().out
+    table, picture = tmp_path / f"{name}.csv", tmp_path / f"{name}.png"
+    content = table.read_text()
+    assert content.count("\n") == 1 + n_rows
+    assert str(tmp_path.parent) not in content
+    assert picture.stat().st_size > 5000
+
+    # After an interruption in the last row: the same table, from that row alone.
+    table.write_text(content[:-30])
+    picture.unlink()
+    fits = []
+
+    def counted(function):
+        def wrapped(*args, **kwargs):
+            fits.append(1)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    monkeypatch.setattr(RNNBoundClassifier, "fit", counted(RNNBoundClassifier.fit))
+    monkeypatch.setattr(min_eigenvalue, "min_eigenvalue", counted(min_eigenvalue.min_eigenvalue))
+    start(script, monkeypatch, *arguments)
+    assert len(fits) == 1
+    assert picture.exists()
+    assert capsys.readouterr().out == printed
+    again = table.read_text()
+    if "seconds" not in content:
+        assert again == content
+    before, after = (list(csv.DictReader(text.splitlines())) for text in (content, again))
+    for row in before + after:
+        row.pop("seconds", None)
+    assert after == before
+
+
+def test_other_data_are_refused(data, small_training, monkeypatch, tmp_path):
+    start(noise, monkeypatch, "--output", tmp_path / "out", *data)
+    other = tmp_path / "other.txt"
+    other.write_text(Path(data[3]).read_text().replace("w0 ", "v0 "))
+    for script in (noise, min_eigenvalue):
+        with pytest.raises(ValueError, match=r"was made with data = crc32 \w{8}; this run has"):
+            start(script, monkeypatch, "--output", tmp_path / "out", *data[:3], other)
+
+
+def test_other_training_is_refused(data, small_training, monkeypatch, tmp_path):
+    start(noise, monkeypatch, "--output", tmp_path, *data)
+    monkeypatch.setitem(noise.TRAINING, "learning_rate", 0.1)
+    with pytest.raises(ValueError, match=r"made with learning_rate = 0\.003; this run has 0\.1"):
+        start(noise, monkeypatch, "--output", tmp_path, *data)
+
+
+def test_eigenvalue_is_that_of_the_second_moment(data, tmp_path):
+    reviews = common.load_reviews(data[1], data[3], n_samples=200)
+    assert len(reviews.train) == len(reviews.y_test) == 200
+    assert 50 < reviews.y_train.sum() < 150
+    X = reviews.encoded(reviews.train, 8)
+    assert X.shape == (200, 8, 3)
+    first = [load_word_vectors(data[3])[word] for word in reviews.train[0].split()[:8]]
+    np.testing.assert_array_equal(X[0], first)
+    flat = X.reshape(200, -1).astype(float)
+    expected = np.linalg.eigvalsh(flat.T @ flat / 200)[0]
+    value = min_eigenvalue.known_eigenvalue(tmp_path, reviews, X)
+    assert value == pytest.approx(expected, rel=1e-9)
+    (row,) = min_eigenvalue.eigenvalues(tmp_path, reviews).rows
+    assert float(row["min_eigenvalue"]) == value
+    assert row["length"] == "8"
+
+
+def test_every_noise_has_the_same_training(data, monkeypatch, tmp_path):
+    fits = []
+
+    def spy(*arrays, bounds, seed, noise_std, **parameters):
+        fits.append((seed, noise_std, parameters))
+        return {"gap": 1.0}
+
+    monkeypatch.setattr(noise, "fit_and_measure", spy)
+    reviews = common.load_reviews(data[1], data[3])
+    grid = {"noise_stds": [0.0, 0.3], "n_seeds": 2}
+    noise.measured(reviews, tmp_path, 10, training=noise.TRAINING, **grid)
+    points = [(seed, noise_std) for seed, noise_std, _ in fits]
+    assert points == [(0, 0.0), (0, 0.3), (1, 0.0), (1, 0.3)]
+    assert all(parameters == fits[0][2] for *_, parameters in fits)
+    assert noise.TRAINING.items() <= fits[0][2].items()
+
+
+def test_true_risk_is_that_of_the_law(monkeypatch, tmp_path):
+    drawn = []
+
+    def spy(X, y, X_test, y_test, **parameters):
+        drawn.append((X, X_test, parameters["min_eigenvalue"]))
+        return {"gap": 0.0}
+
+    grid = {"n_seeds": 2, "n_train": 30, "n_test": 2000}
+    monkeypatch.setattr(correlation, "fit_and_measure", spy)
+    correlation.measured(
+        tmp_path, correlations=[0.0, 0.8], noise_stds=[0.1], **grid, **correlation.SEQUENCES
+    )
+    assert [floor for *_, floor in drawn] == pytest.approx([1, 0.2, 1, 0.2])
+    for (X, fresh, _), rho in zip(drawn, [0.0, 0.8, 0.0, 0.8], strict=True):
+        assert len(X) == 30
+        moment = np.corrcoef(fresh.reshape(2000, -1).T)
+        np.testing.assert_allclose(moment[0, 1:], rho, atol=0.1)
+        assert not np.isin(X[:, 0, 0], fresh[:, 0, 0]).any()
+    assert not np.isin(drawn[0][0], drawn[2][0]).any()
+
+
+def test_no_clipping_is_the_default_optimizer(monkeypatch, tmp_path):
+    seen = []
+
+    def spy(*arrays, weight_decay, gradient_clip_norm, **parameters):
+        seen.append((weight_decay, gradient_clip_norm))
+        return {"gap": 0.0}
+
+    monkeypatch.setattr(regularization, "fit_and_measure", spy)
+    grid = {"n_seeds": 1, "n_train": 20, "n_test": 20, **regularization.SEQUENCES}
+    regularization.measured(tmp_path, weight_decays=[0.1], clip_norms=[2.0], **grid)
+    assert seen == [(0.0, None), (0.1, None), (0.0, 2.0)]
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.2])
+def test_remark_6_is_above_the_measured_norm(noise_std):
+    training = {"hidden_size": 5, "max_iter": 3}
+    row = fisher_rao.measure(beta_w=0.5, noise_std=noise_std, seed=0, **training)
+    bound = 1 + noise_std * math.sqrt(2 * (1 + math.log(8)))
+    series = sum((s + 2) * row["beta_w_"] ** s for s in range(8))
+    assert row["remark6"] == pytest.approx(row["beta_v_"] * row["beta_u_"] * bound * series)
+    assert row["beta_w_"] <= 0.5
+    assert row["r"] < row["remark6"]
+    assert row["ratio"] == row["remark6"] / row["r"]
+    free = fisher_rao.measure(beta_w=math.inf, noise_std=noise_std, seed=0, **training)
+    assert free["beta_w_"] > 0.5
