@@ -14,8 +14,9 @@ medians over several seeds, what can be certified in three ways:
 
 No test review decides anything. The settings below were found by trial, with the certificates of
 the training reviews in view. So that they hold all the same, delta is shared among all settings
-that could have been chosen: every combination of the lists in ``CHOICES``. Whoever would have
-picked from longer lists has to lengthen them, at a price that grows with their logarithm.
+that could have been chosen: every combination of the lists in ``CHOICES``; every row of the table
+says so. Whoever would have picked from longer lists has to lengthen them, at a price that grows
+with their logarithm.
 
 Run it as ``python examples/imdb_certificate.py --data aclImdb --vectors glove.6B.50d.txt``; `data`
 is the folder or its tar archive.
@@ -36,9 +37,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
-from sklearn_rnnbound import RNNBoundClassifier
+from sklearn_rnnbound import BoundReport, RNNBoundClassifier
+from sklearn_rnnbound.composition import Composition
 from sklearn_rnnbound.datasets import WordVectors, load_imdb, load_word_vectors
 from sklearn_rnnbound.preprocessing import WordVectorEncoder
+
+Sample = tuple[np.ndarray, np.ndarray]
 
 DELTA = 0.05
 SEGMENTS = 10
@@ -53,26 +57,27 @@ SCORES = {
     "margin": (0.03, 0.06, 0.1, 0.125, 0.25, 0.5, 1, 2),
     "noise": (0, 0.05, 0.1),
 }
+HIDDEN = {"hidden units": (2, 4, 8, 16, 32)}
 CHOICES = {
-    "norms": SCORES,
+    "norms": SCORES | HIDDEN,
     "start": SCORES
+    | HIDDEN
     | {
         "width of the box": (0, 0.0001, 0.001, 0.01, 0.1),
-        "hidden units": (2, 4, 8, 16, 32),
         "radii": ("none", "1 and 2", "1"),
     },
-    "plain": {
+    "plain": HIDDEN
+    | {
         "weights of words": ("none", "inverse frequency", "without stop words"),
         "segments": (1, 2, 5, 10, 20),
-        "hidden units": (2, 4, 8, 16, 32),
         "radius of U": ("none", 1, 1.5, 3),
     },
 }
 
 
-def shared_delta(route: str) -> float:
-    """Part of delta for every setting that a route could have chosen."""
-    return DELTA / prod(len(options) for options in CHOICES[route].values())
+def n_settings(route: str) -> int:
+    """Number of settings that a route could have chosen."""
+    return prod(len(options) for options in CHOICES[route].values())
 
 
 # %%
@@ -156,7 +161,6 @@ def norm_constrained(X: np.ndarray, y: np.ndarray, seed: int) -> RNNBoundClassif
         input_bound=CLIP,
         noise_std=0.1,
         margin=1.0,
-        delta=shared_delta("norms"),
         learning_rate=0.01,
         max_iter=8,
         random_state=seed,
@@ -192,7 +196,6 @@ def started(
         box_width=0.001,
         loss="ramp",
         margin=0.1,
-        delta=shared_delta("start"),
         learning_rate=0.001,
         max_iter=3,
         min_eigenvalue=0.0,
@@ -223,7 +226,6 @@ def plain(X: np.ndarray, y: np.ndarray, seed: int) -> RNNBoundClassifier:
     return RNNBoundClassifier(
         hidden_size=4,
         beta_u=3.0,
-        delta=shared_delta("plain"),
         learning_rate=0.01,
         max_iter=20,
         min_eigenvalue=0.0,
@@ -236,15 +238,25 @@ def plain(X: np.ndarray, y: np.ndarray, seed: int) -> RNNBoundClassifier:
 # ---------
 
 
+def certified(
+    route: str, clf: RNNBoundClassifier, train: Sample, test: Sample, methods: str | list[str]
+) -> BoundReport:
+    """Bounds of the network, as one of all the settings of its route."""
+    among = Composition(clf, n_candidates=n_settings(route))
+    (X, y), (X_test, y_test) = train, test
+    return among.bound_report(X_test, y_test, X_train=X, y_train=y, delta=DELTA, methods=methods)
+
+
 def run(reviews: Reviews, vectors: WordVectors, n_seeds: int, verbose: bool = True) -> dict:
     """Certificates and test errors over the seeds, and the report of the first one."""
     figures: dict[str, list[tuple[float, float]]] = {}
     sums = []
-    first_report = None
+    first_report: BoundReport | None = None
     encoder = WordVectorEncoder(weighted_vectors(vectors), max_words=None, n_segments=SEGMENTS)
     plain_train, plain_test = (encoder.fit([]).transform(t) for t in (reviews.train, reviews.test))
+    y, y_test = reviews.y_train, reviews.y_test
 
-    def keep(report: object, names: dict[str, str]) -> None:
+    def keep(report: BoundReport, names: dict[str, str]) -> None:
         for name, label in names.items():
             pair = report[name].value, report.test_error_of(name)
             figures.setdefault(label, []).append(pair)
@@ -254,37 +266,21 @@ def run(reviews: Reviews, vectors: WordVectors, n_seeds: int, verbose: bool = Tr
         split = parts(len(reviews.train), seed)
         scores = score_encoder(reviews, split.scores)
         X, X_test = scores.transform(reviews.train), scores.transform(reviews.test)
-        y, y_test = reviews.y_train, reviews.y_test
         sums.append(float(np.mean((X_test.sum((1, 2)) > 0) != y_test)))
 
-        rows = split.norms
-        clf = norm_constrained(X[rows], y[rows], seed)
-        report = clf.bound_report_(X_test, y_test, X_train=X[rows], y_train=y[rows])
+        train, test = (X[split.norms], y[split.norms]), (X_test, y_test)
+        report = certified("norms", norm_constrained(*train, seed), train, test, "all")
         first_report = first_report or report
         keep(report, {"peeling": "1 norms: peeling", "occam": "1 norms: occam"})
 
         clf = started(X, y, split.start, split.rest, seed)
-        rest = {"X_train": X[split.rest], "y_train": y[split.rest]}
-        report = clf.bound_report_(
-            X_test, y_test, methods=["localized", "occam", "pac_bayes"], **rest
-        )
-        keep(
-            report,
-            {
-                "localized": "2 learned start: localized",
-                "occam": "2 learned start: occam",
-                "pac_bayes": "2 learned start: pac_bayes",
-            },
-        )
+        names = {name: f"2 learned start: {name}" for name in ("localized", "occam", "pac_bayes")}
+        report = certified("start", clf, (X[split.rest], y[split.rest]), test, list(names))
+        keep(report, names)
 
-        clf = plain(plain_train, y, seed)
-        report = clf.bound_report_(
-            plain_test, y_test, X_train=plain_train, y_train=y, methods=["occam", "pac_bayes"]
-        )
-        keep(
-            report,
-            {"occam": "3 plain GloVe: occam", "pac_bayes": "3 plain GloVe: pac_bayes"},
-        )
+        train, test = (plain_train, y), (plain_test, y_test)
+        names = {name: f"3 plain GloVe: {name}" for name in ("occam", "pac_bayes")}
+        keep(certified("plain", plain(*train, seed), train, test, list(names)), names)
         if verbose:
             print(f"seed {seed}: {time.perf_counter() - begin:.0f} s", flush=True)
     return {"figures": figures, "report": first_report, "sums": sums}

@@ -1,12 +1,15 @@
 """The example on film reviews, on made-up reviews: who sees what, and what the table rests on."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sklearn_rnnbound import RNNBoundClassifier
 from sklearn_rnnbound.datasets import WordVectors
+from sklearn_rnnbound.preprocessing import WordVectorEncoder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import imdb_certificate as example
@@ -38,9 +41,81 @@ def vectors():
     return WordVectors(list(WORDS), values)
 
 
+@dataclass
+class Watched:
+    """A report that was asked for, and the numbers of the reviews that stand behind it.
+
+    `learned` are those of the features and of the prior, `trained` those of the network itself.
+    """
+
+    encoder: WordVectorEncoder
+    classifier: RNNBoundClassifier
+    learned: set
+    trained: set
+    certified: set
+    tested: set
+    delta: float
+
+
 @pytest.fixture(scope="module")
-def result(reviews, vectors):
-    return example.run(reviews, vectors, n_seeds=2, verbose=False)
+def run(reviews, vectors):
+    """Result of two seeds, and every report in it."""
+    numbers = {text: n for n, text in enumerate([*reviews.train, *reviews.test])}
+    labels = [*reviews.y_train, *reviews.y_test]
+    assert len(numbers) == 800
+    # By encoder or classifier, and by sequence.
+    fitted, encoded, reports = {}, {}, []
+
+    def spy(cls, name, record):
+        original = getattr(cls, name)
+
+        def wrapped(self, *arguments, **options):
+            outcome = original(self, *arguments, **options)
+            record(self, outcome, *arguments, **options)
+            return outcome
+
+        patch.setattr(cls, name, wrapped)
+
+    def read(X, y):
+        """Reviews behind sequences, and their one encoder."""
+        rows = [encoded[x.tobytes()] for x in X]
+        assert [labels[row] for row, _ in rows] == list(y)
+        (encoder,) = {encoder for _, encoder in rows}
+        return {row for row, _ in rows}, encoder
+
+    def encoder_fit(self, _, documents, y=None):
+        fitted[self] = {numbers[text] for text in documents}
+
+    def encoder_transform(self, X, documents):
+        for x, text in zip(X, documents, strict=True):
+            assert encoded.setdefault(x.tobytes(), (numbers[text], self)) == (numbers[text], self)
+
+    def classifier_fit(self, _, X, y):
+        rows, encoder = read(X, y)
+        known, *_ = fitted.get(self, (set(),))
+        fitted[self] = known | rows, fitted[encoder]
+
+    def classifier_report(self, _, X_test, y_test, *, X_train, y_train, delta=None, **options):
+        certified, encoder = read(X_train, y_train)
+        trained, _ = fitted[self]
+        learned = fitted[encoder].union(
+            *(() if self.prior is None else fitted[self.prior.estimator])
+        )
+        tested, _ = read(X_test, y_test)
+        delta = self.delta if delta is None else delta
+        reports.append(Watched(encoder, self, learned, trained, certified, tested, delta))
+
+    with pytest.MonkeyPatch.context() as patch:
+        spy(WordVectorEncoder, "fit", encoder_fit)
+        spy(WordVectorEncoder, "transform", encoder_transform)
+        spy(RNNBoundClassifier, "fit", classifier_fit)
+        spy(RNNBoundClassifier, "bound_report_", classifier_report)
+        return example.run(reviews, vectors, n_seeds=2, verbose=False), reports
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return run[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -58,28 +133,61 @@ def test_a_row_of_two_uses_is_noticed():
         split.check()
 
 
-def test_what_is_learned_on_a_part_is_not_certified_on_it(reviews, vectors, monkeypatch):
-    learned, fitted = [], []
+ROUTES = ["norms", "start", "plain"]
 
-    def spy(function, log, rows):
-        def wrapped(*arguments):
-            log.append([set(map(int, part)) for part in rows(*arguments)])
-            return function(*arguments)
 
-        return wrapped
+def test_what_is_learned_on_a_part_is_not_certified_on_it(run):
+    _, reports = run
+    for report in reports:
+        assert report.learned.isdisjoint(report.certified)
+        # The bounds count what the network was trained on, all of it.
+        assert report.trained == report.certified
+        assert report.tested == set(range(500, 800))
+        assert report.tested.isdisjoint(report.learned | report.trained)
+    sizes = [(len(report.learned), len(report.certified)) for report in reports]
+    # 8, 5 and 12 of 25 parts of 500 reviews.
+    assert sizes == 2 * [(160, 340), (160 + 100, 240), (0, 500)]
+    norms, start, *_ = reports
+    assert norms.learned < start.learned
+    assert norms.certified > start.certified
+    # Another seed, other parts.
+    assert norms.learned != reports[3].learned
 
-    encoder = spy(example.score_encoder, learned, lambda reviews, rows: [rows])
-    start = spy(example.started, fitted, lambda X, y, start, rest, seed: [start, rest])
-    monkeypatch.setattr(example, "score_encoder", encoder)
-    monkeypatch.setattr(example, "started", start)
-    example.run(reviews, vectors, n_seeds=2, verbose=False)
-    assert len(learned) == len(fitted) == 2
-    for (scores,), (begun, rest) in zip(learned, fitted, strict=True):
-        assert scores.isdisjoint(begun)
-        assert scores.isdisjoint(rest)
-        assert begun.isdisjoint(rest)
-        assert len(scores | begun | rest) == 500
-    assert learned[0] != learned[1]
+
+def test_every_route_shares_delta_among_all_its_settings(run):
+    result, reports = run
+    scores = 2 * 7 * 4 * 7 * 5 * 8 * 3
+    counts = [scores * 5, scores * 5 * 5 * 3, 5 * 3 * 5 * 4]
+    assert [example.n_settings(route) for route in ROUTES] == counts
+    deltas = [report.delta for report in reports]
+    assert deltas == pytest.approx(2 * [0.05 / count for count in counts], rel=1e-12)
+    first = result["report"]
+    assert first.delta == 0.05
+    assert "at confidence 0.95 for each bound" in str(first)
+    for bound in first:
+        if bound.kind != "order_only":
+            assert bound.delta == pytest.approx(0.05, rel=1e-12)
+            assert any("among 235200 candidates" in line for line in bound.assumptions)
+
+
+def test_the_settings_are_among_those_that_share_delta(run):
+    _, reports = run
+    names = {"hidden_size": "hidden units", "margin": "margin", "noise_std": "noise"}
+    names |= {"beta_u": "radius of U", "box_width": "width of the box"}
+    encoding = {"supervised": "kind of word scores", "C": "C of the regression", "clip": "clip"}
+    encoding |= {"n_segments": "segments"}
+    n_checked = []
+    for route, report in zip(2 * ROUTES, reports, strict=True):
+        choices = {name.split(",")[0]: options for name, options in example.CHOICES[route].items()}
+        checked = [
+            getattr(estimator, name) in choices[choice]
+            for estimator, known in ((report.classifier, names), (report.encoder, encoding))
+            for name, choice in known.items()
+            if choice in choices
+        ]
+        assert all(checked)
+        n_checked.append(len(checked))
+    assert n_checked == 2 * [7, 8, 3]
 
 
 def test_test_reviews_decide_nothing(reviews, vectors, result):
@@ -106,8 +214,6 @@ def test_certificates_hold_on_the_test_reviews(result):
 def test_the_certificates_are_those_of_the_deterministic_constrained_network(result):
     report = result["report"]
     assert report["peeling"].kind == "certified"
-    # 2 * 7 * 4 * 7 * 5 * 8 * 3 settings share delta.
-    assert report["peeling"].delta == pytest.approx(0.05 / 47_040)
     assert report["theorem2"].value > 1 < report["theorem3"].value
     assert report["theorem2"].kind == report["theorem3"].kind == "plug_in"
 
