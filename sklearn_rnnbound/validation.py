@@ -25,7 +25,8 @@ DTYPES = [np.float64, np.float32]
 
 _RAGGED = (
     "X holds sequences of different lengths. Pad them with zero vectors at the front to a common "
-    "length: this is exact for a network without biases"
+    "length, as sklearn_rnnbound.preprocessing.SequencePadder does: this is exact for a network "
+    "without biases"
 )
 
 
