@@ -294,6 +294,21 @@ def test_script(script, name, n_rows, data, small_training, monkeypatch, tmp_pat
     assert after == before
 
 
+def test_quick_runs_share_a_folder(monkeypatch):
+    sizes = []
+
+    def spy(data, vectors, *, n_samples):
+        sizes.append(n_samples)
+        raise InterruptedError
+
+    for script in (noise, min_eigenvalue):
+        monkeypatch.setattr(script, "load_reviews", spy)
+        with pytest.raises(InterruptedError):
+            start(script, monkeypatch, "--data", "a", "--vectors", "v", "--output", "out")
+    # Both write min_eigenvalue.csv, which belongs to one set of reviews.
+    assert sizes[0] == sizes[1] > 0
+
+
 def test_other_data_are_refused(data, small_training, monkeypatch, tmp_path):
     start(noise, monkeypatch, "--output", tmp_path / "out", *data)
     other = tmp_path / "other.txt"
@@ -390,3 +405,63 @@ def test_remark_6_is_above_the_measured_norm(noise_std):
     assert row["ratio"] == row["remark6"] / row["r"]
     free = fisher_rao.measure(beta_w=math.inf, noise_std=noise_std, seed=0, **training)
     assert free["beta_w_"] > 0.5
+
+
+# The results that stand beside the scripts
+
+
+KEYS = {
+    noise: ("noise_std", "seed"),
+    min_eigenvalue: ("length",),
+    correlation: ("correlation", "noise_std", "seed"),
+    regularization: ("weight_decay", "clip_norm", "seed"),
+    fisher_rao: ("beta_w", "noise_std", "seed"),
+}
+
+
+def results(script, name):
+    table = Table(FOLDER / "results" / f"{name}.csv", {}, key=KEYS[script])
+    assert table.rows
+    return table
+
+
+def test_full_run_of_figure_1_is_whole_and_made_with_the_training_of_the_script():
+    table = results(noise, "noise_L100")
+    points = {(float(row["noise_std"]), int(row["seed"])) for row in table.rows}
+    assert points == {(sigma / 10, seed) for sigma in range(5) for seed in range(5)}
+    assert len(table.rows) == 25
+    for row in table.rows:
+        assert {name: row[name] for name in noise.TRAINING} == {
+            name: str(value) for name, value in noise.TRAINING.items()
+        }
+        assert (row["length"], row["n_train"], row["n_test"]) == ("100", "25000", "25000")
+        assert row["epochs"] == row["max_iter"]
+        assert row["paper_kind"] == row["refined_kind"] == "plug_in"
+
+
+def test_eigenvalues_of_the_reviews_are_the_reference_values():
+    table = results(min_eigenvalue, "min_eigenvalue")
+    reference = {100: 4.569e-4, 200: 1.432e-4, 300: 1.731e-5}
+    found = {int(row["length"]): float(row["min_eigenvalue"]) for row in table.rows}
+    assert found == pytest.approx(reference, rel=0.001)
+
+
+@pytest.mark.parametrize("script", [correlation, regularization, fisher_rao])
+def test_results_go_on_with_the_scripts(script):
+    table = results(script, script.__name__)
+    for row in table.rows:
+        for name, value in {**script.TRAINING, **getattr(script, "SEQUENCES", {})}.items():
+            assert row[name] == str(value)
+    assert script.summary(table)
+
+
+def test_readme_shows_the_table_of_figure_1():
+    table = results(noise, "noise_L100")
+    text = (FOLDER / "README.md").read_text().replace("\N{MINUS SIGN}", "-")
+    for sigma in table.distinct("noise_std"):
+        cells = [f"{sigma:.1f}"]
+        for column in ("test_error", "noisy_train_error", "gap"):
+            values = [float(r[column]) for r in table.rows if float(r["noise_std"]) == sigma]
+            error = np.std(values, ddof=1) / math.sqrt(5)
+            cells.append(f"{np.mean(values):.3f} ± {error:.3f}")
+        assert f"| {' | '.join(cells)} |" in text

@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     output = Path(options.output)
     lengths = options.lengths or ([10, 20, 40] if options.quick else [100, 200, 300])
-    n_samples = 5000 if options.quick else None
+    n_samples = 2500 if options.quick else None
     reviews = load_reviews(options.data, options.vectors, n_samples=n_samples)
     for length in lengths:
         X = reviews.encoded(reviews.train, length)

@@ -110,9 +110,13 @@ def draw(table: Table, path: Path) -> None:
             # 0 stands at the left end of a logarithmic axis.
             smallest = min(filter(None, table.distinct(x, **where)))
             errors.set_xscale("symlog", linthresh=smallest)
-    for ax, label in zip(grid[:, 0], ("norm", "Theorem 1 at the norms", "error"), strict=True):
+            errors.set_xlim(left=-smallest / 2)
+    labels = ("norm", "Theorem 1 at the norms", "error")
+    for ax, label, place in zip(
+        grid[:, 0], labels, ("lower left", "lower left", "best"), strict=True
+    ):
         ax.set_ylabel(label)
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="small", loc=place)
     figure.savefig(path, dpi=90)
 
 
