@@ -654,12 +654,12 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         if isinstance(self.min_eigenvalue, str) or self.min_eigenvalue == 0:
             return
         mean_square = float(np.einsum("ntd,ntd->", X, X, dtype=np.float64)) / X.size
-        # Above the mean of all eigenvalues, up to rounding.
-        if self.min_eigenvalue > mean_square * (1 + 1e-6):
+        # No more than the mean of all eigenvalues in the population, of which this is an estimate.
+        if self.min_eigenvalue > 2 * mean_square:
             warnings.warn(
-                f"min_eigenvalue={self.min_eigenvalue:g} is larger than the mean squared entry of "
-                f"X, {mean_square:.4g}, which it cannot exceed in the population: bounds that use "
-                "it will hardly hold",
+                f"min_eigenvalue={self.min_eigenvalue:g} is far above the mean squared entry of X, "
+                f"{mean_square:.4g}, which it cannot exceed in the population: bounds that use it "
+                "will hardly hold",
                 stacklevel=5,
             )
 
