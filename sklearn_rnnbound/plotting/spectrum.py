@@ -1,0 +1,211 @@
+"""The picture of the second moment that Theorem 2 rests on."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+from sklearn.utils import check_array, gen_batches
+from sklearn.utils._param_validation import Interval, validate_params
+
+from sklearn_rnnbound.plotting._style import ERROR_COLOR, legend_beside, log_scale, pyplot
+from sklearn_rnnbound.spectrum import min_eigenvalue
+from sklearn_rnnbound.validation import DTYPES, as_array_like
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["SpectrumDisplay"]
+
+_CHUNK_ENTRIES = 2**24
+
+
+class SpectrumDisplay:
+    """Eigenvalues of the uncentred second moment of flattened sequences.
+
+    Theorem 2 divides by the smallest of them, lambda_min. Input noise of variance sigma^2 adds
+    sigma^2 to each, which gives them a floor. Eigenvalues that are zero up to rounding are counted
+    in the legend rather than drawn. Build it with :meth:`from_data`.
+
+    Parameters
+    ----------
+    eigenvalues : ndarray of shape (L * d,)
+        Eigenvalues in descending order, in squared units of the input; 0 where rounding leaves no
+        digit.
+    min_eigenvalue : float
+        Lower bound on the smallest one, as :class:`.RNNBoundClassifier` estimates it.
+    n_samples : int
+        Number n of sequences.
+    noise_std : float, default=0.0
+        Standard deviation sigma of the input noise, in the units of the input.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the picture, after :meth:`plot`.
+    figure_ : matplotlib Figure
+        Figure of the picture, after :meth:`plot`.
+
+    Examples
+    --------
+    >>> from sklearn_rnnbound.datasets import load_digit_sequences
+    >>> from sklearn_rnnbound.plotting import SpectrumDisplay
+    >>> X, y = load_digit_sequences()
+    >>> display = SpectrumDisplay.from_data(X, noise_std=0.1)
+    >>> display.eigenvalues.shape, int((display.eigenvalues == 0).sum())
+    ((64,), 3)
+    """
+
+    def __init__(
+        self,
+        eigenvalues: np.ndarray,
+        *,
+        min_eigenvalue: float,
+        n_samples: int,
+        noise_std: float = 0.0,
+    ) -> None:
+        self.eigenvalues = eigenvalues
+        self.min_eigenvalue = min_eigenvalue
+        self.n_samples = n_samples
+        self.noise_std = noise_std
+
+    @classmethod
+    @validate_params(
+        {
+            "X": ["array-like"],
+            "noise_std": [Interval(Real, 0, None, closed="left")],
+            "step_size": [Interval(Integral, 1, None, closed="left")],
+        },
+        prefer_skip_nested_validation=True,
+    )
+    def from_data(
+        cls, X: Any, *, noise_std: float = 0.0, step_size: int = 1, ax: Axes | None = None
+    ) -> SpectrumDisplay:
+        """Draw the spectrum of a sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences.
+        noise_std : float, default=0.0
+            Standard deviation of the input noise, in the units of X.
+        step_size : int, default=1
+            Number of features per step of a 2-D X.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+
+        Returns
+        -------
+        display : SpectrumDisplay
+            The picture.
+
+        Raises
+        ------
+        ValueError
+            For an X that is not finite, empty, or not divisible into steps.
+        """
+        X, ndim = as_array_like(X)
+        X = check_array(X, dtype=DTYPES, ensure_2d=ndim != 3, allow_nd=True, input_name="X")
+        if X.ndim == 2:
+            if X.shape[1] % step_size:
+                raise ValueError(
+                    f"X has {X.shape[1]} columns, which is not a multiple of step_size={step_size}"
+                )
+            X = X.reshape(len(X), -1, step_size)
+        if 0 in X.shape:
+            raise ValueError(
+                f"X has shape {X.shape}: sequences need at least one step and one feature"
+            )
+        display = cls(
+            _eigenvalues(X),
+            min_eigenvalue=min_eigenvalue(X),
+            n_samples=len(X),
+            noise_std=float(noise_std),
+        )
+        return display.plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> SpectrumDisplay:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; None: a new figure.
+
+        Returns
+        -------
+        display : SpectrumDisplay
+            This display, with `ax_` and `figure_` set.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which the extra ``plots`` brings.
+        """
+        plt = pyplot()
+        if ax is None:
+            _, ax = plt.subplots(figsize=(8.0, 4.4), layout="constrained")
+        width = len(self.eigenvalues)
+        numbers = np.arange(1, width + 1)
+        positive = self.eigenvalues > 0
+        n_zeros = width - int(positive.sum())
+        ax.plot(
+            numbers[positive],
+            self.eigenvalues[positive],
+            color="#0072b2",
+            marker="o" if width <= 128 else None,
+            markersize=4,
+            label=r"eigenvalues $\lambda_k$",
+        )
+        if n_zeros:
+            few = f"\n(n = {self.n_samples} < {width})" if self.n_samples < width else ""
+            ax.plot([], [], linestyle="none", label=f"zero, not drawn: {n_zeros}{few}")
+        if self.noise_std > 0:
+            variance = self.noise_std**2
+            ax.plot(
+                numbers,
+                self.eigenvalues + variance,
+                color="#d55e00",
+                linestyle="--",
+                label=r"under noise: $\lambda_k + \sigma^2$",
+            )
+            label = rf"floor $\sigma^2$ = {variance:.4g}"
+            ax.axhline(variance, color="0.3", linestyle=":", label=label)
+        label = rf"$\lambda_{{\min}}$ = {self.min_eigenvalue:.4g}"
+        if self.min_eigenvalue > 0:
+            ax.axhline(self.min_eigenvalue, color=ERROR_COLOR, linestyle="-.", label=label)
+        else:
+            ax.plot([], [], linestyle="none", label=label)
+        if positive.any() or self.noise_std > 0:
+            log_scale(ax)
+        ax.set_xlabel(f"number k of the eigenvalue, of L · d = {width}")
+        ax.set_ylabel("eigenvalue of the second moment\n(squared units of X, log scale)")
+        legend_beside(ax)
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+
+def _eigenvalues(X: np.ndarray) -> np.ndarray:
+    """Eigenvalues of X^T X / n in descending order, without those that rounding leaves no digit."""
+    n, width = len(X), X.shape[1] * X.shape[2]
+    scale = max(float(np.abs(X[rows]).max()) for rows in gen_batches(n, _rows(width))) or 1.0
+    gram = np.zeros((min(n, width),) * 2)
+    if n < width:
+        flat = X.reshape(n, width).astype(np.float64) / scale
+        gram = flat @ flat.T
+    else:
+        for rows in gen_batches(n, _rows(width)):
+            flat = X[rows].reshape(-1, width).astype(np.float64) / scale
+            gram += flat.T @ flat
+    found = scipy.linalg.eigvalsh(gram, overwrite_a=True, check_finite=False)[::-1]
+    found[found <= len(found) * np.finfo(np.float64).eps * found[0]] = 0.0
+    eigenvalues = np.zeros(width)
+    eigenvalues[: len(found)] = found / n * scale * scale
+    return eigenvalues
+
+
+def _rows(width: int) -> int:
+    return max(1, _CHUNK_ENTRIES // width)
