@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transcription as paper
+import transcription_bounds as slow
 from conftest import make_classifier
 from scipy.special import rel_entr
 from sklearn.base import clone
@@ -17,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import check_random_state
 
-from sklearn_rnnbound import BOUNDS, Bound, BoundReport, RNNBoundClassifier, Term
+from sklearn_rnnbound import BOUNDS, Bound, BoundReport, RNNBoundClassifier, Term, certification
 from sklearn_rnnbound.bounds.occam import BITS, occam_kl
 from sklearn_rnnbound.bounds.union import cell_share
 from sklearn_rnnbound.network import RecurrentNetwork
@@ -525,6 +527,39 @@ def test_test_data_change_no_bound_but_the_holdout(boxed, small, other):
         assert with_test[bound.name].value == bound.value
 
 
+# The population form
+
+
+@pytest.mark.parametrize("unit_types", [1, 2])
+@pytest.mark.parametrize("beta_w", [0.4, (0.5, 0.2)], ids=str)
+@pytest.mark.parametrize("beta_v", [0.5, (0.2, 0.3)], ids=str)
+def test_population_form_of_a_fitted_network(beta_v, beta_w, unit_types):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(2000, 4, 1))
+    y = (X[:, -1, 0] + 0.2 * rng.normal(size=2000) > 0).astype(int)
+    fixed = (1.0, beta_w, beta_v)
+    clf = make_classifier(
+        **dict(zip(("beta_u", "beta_w", "beta_v"), fixed, strict=True)),
+        unit_types=unit_types,
+        input_bound=1.0,
+        margin=2.0,
+        min_eigenvalue=0.0,
+    ).fit(X, y)
+    limits = slow.score(fixed, (0, 0, 0), 2, unit_types)
+    b = sum(limits.types[0]["w"])
+    energies = [sum(b ** (4 - t) * x[t - 1, 0] ** 2 for t in range(1, 5)) for x in X]
+    assert clf._statistics.clean.energy == pytest.approx(
+        (np.mean(energies), np.var(energies, ddof=1)), rel=1e-10
+    )
+    margins = paper.true_margins(paper.outputs(*weights_of(clf), X), y)
+    # Two forms share delta, and the two events of this one its half.
+    part = clf.delta / 2 / 2
+    expected = slow.population_form(X, margins, limits, 1.0, 2.0, part, part)
+    bound = clf.bound_report_(methods="peeling")["peeling"]
+    assert bound.assumptions[-1] == "smallest form: population"
+    assert {term.name: term.value for term in bound.terms} == pytest.approx(expected, rel=1e-9)
+
+
 # Occam
 
 
@@ -701,6 +736,31 @@ def test_pac_bayes_speaks_of_the_randomised_classifier(small, other, prior):
     risk, test_error = np.mean(drawn, axis=0)
     assert abs(bound.empirical_risk - risk) < 5 * spread[0] / 150**0.5 + 5 * 0.5 / 480**0.5
     assert abs(report.test_error_of("pac_bayes") - test_error) < 5 * 0.5 / 45**0.5
+
+
+def test_the_chosen_posterior_meets_fresh_draws(small, fitted, monkeypatch):
+    calls = []
+    original = certification.posterior_error
+
+    def spy(weights, std, X, targets, activation, generator, *rest):
+        state = bytes(generator.get_state().numpy())
+        error = original(weights, std, X, targets, activation, generator, *rest)
+        calls.append((std, len(X), state, error))
+        return error
+
+    monkeypatch.setattr(certification, "posterior_error", spy)
+    bound = pac_bayes_of(fitted, *small)
+    stds, sizes, states, errors = zip(*calls, strict=True)
+    assert stds[:13] == tuple(2.0**e for e in range(-12, 1))
+    assert len(calls) == 13 + 8
+    (chosen,) = set(stds[13:])
+    assert chosen in stds[:13]
+    assert set(sizes) == {60}
+    # No draw serves twice: the choice among the widths has seen none of the last eight.
+    assert len(set(states)) == 21
+    assert bound.empirical_risk == pytest.approx(np.mean(errors[13:]), rel=1e-12)
+    assert f"posterior of standard deviation {chosen:.4g}" in "\n".join(bound.assumptions)
+    assert f"{8 * 60} independent draws" in "\n".join(bound.assumptions)
 
 
 # Certified radius

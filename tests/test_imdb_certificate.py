@@ -88,7 +88,9 @@ def run(reviews, vectors):
 
     def encoder_transform(self, X, documents):
         for x, text in zip(X, documents, strict=True):
-            assert encoded.setdefault(x.tobytes(), (numbers[text], self)) == (numbers[text], self)
+            sequence = x.tobytes()
+            assert encoded.get(sequence, (numbers[text],))[0] == numbers[text]
+            encoded[sequence] = numbers[text], self
 
     def classifier_fit(self, _, X, y):
         rows, encoder = read(X, y)

@@ -6,12 +6,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 import transcription as paper
 import transcription_bounds as slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_rnnbound.bounds import Setting
+from sklearn_rnnbound.bounds import BOUNDS, Setting
 from sklearn_rnnbound.bounds.peeling import (
     UnitType,
     expected_max_abs,
@@ -23,6 +24,8 @@ from sklearn_rnnbound.bounds.peeling import (
     theorem_p,
     theorem_q,
 )
+from sklearn_rnnbound.network import RecurrentNetwork
+from sklearn_rnnbound.statistics import sample_statistics
 
 few_examples = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -497,19 +500,29 @@ def test_path_norm_can_win(k, unit_types, beta_w):
 @pytest.mark.parametrize("margin", [0.5, "auto"])
 @pytest.mark.parametrize("unit_types", [1, 2])
 @pytest.mark.parametrize(
-    ("beta_u", "beta_v"),
-    [(1.0, (0.25, 0.25)), ((0.5, 0.5), 0.5), (1.5, (1.0, 0.5)), (None, (0.25, 0.25))],
+    ("beta_u", "beta_w", "beta_v"),
+    [
+        (1.0, (0.5, 0.0), (0.25, 0.25)),
+        ((0.5, 0.5), (0.5, 0.0), 0.5),
+        (1.5, (0.2, 0.4), (1.0, 0.5)),
+        (None, (0.2, 0.4), (0.25, 0.25)),
+        (1.0, 0.4, (0.25, 0.25)),
+        ((0.5, 0.5), 0.4, 0.5),
+    ],
+    ids=str,
 )
-def test_population_form(beta_u, beta_v, unit_types, margin):
+def test_population_form(beta_u, beta_w, beta_v, unit_types, margin):
     # Inputs of one size have no variance; the sample is taken many times over.
     case, copies = slow.make_case(3, n=20, L=4, d=1, unit_types=unit_types), 100
     case = replace(case, X=np.sign(case.X))
-    fixed = (beta_u, (0.5, 0.0), beta_v)
+    fixed = (beta_u, beta_w, beta_v)
     setting = Setting(*fixed, unit_types=unit_types, input_bound=1.0, margin=margin, delta=0.1)
-    sums = replace(slow.statistics(case, fixed, decay=0.5), noisy=None)
+    limits = slow.score(fixed, case.norms(fixed), 2, unit_types)
+    decay = sum(limits.types[0]["w"])
+    sums = replace(slow.statistics(case, fixed, decay=decay), noisy=None)
     margins, X = np.tile(sums.clean.margins, copies), np.tile(case.X, (copies, 1, 1))
     mean, variance = sums.clean.energy
-    n, L, _ = X.shape
+    n = len(X)
     clean = replace(
         sums.clean,
         margins=margins,
@@ -518,24 +531,15 @@ def test_population_form(beta_u, beta_v, unit_types, margin):
     )
     bound = peeling(replace(sums, clean=clean), setting)
 
-    limits = slow.score(fixed, case.norms(fixed), 2, unit_types)
     part = setting.delta / (3 if beta_u is None else 2) / 2
-    decays = [0.5 ** (L - t) for t in range(1, L + 1)]
-    p = [b / sum(decays) for b in decays]
-    # Constant of the score: Theorem Q for one step of one feature of size 1.
-    constant = slow.theorem_q(limits.types, [0.5], [1.0])
     # The event of E Q involves neither the margin nor the radii of U and V, so its part need not be
     # shared out among them; sharing it all the same is valid, and hardly larger.
     values = {}
     for name in ("whole", "shared"):
         values[name] = slow.at_best(
-            lambda alpha, left, name=name: {
-                "empirical_risk": slow.mean_ramp(sums.clean.margins, alpha),
-                "complexity": 2
-                / alpha
-                * slow.population(X, decays, p, 1.0, constant, part if name == "whole" else left),
-                "confidence": math.sqrt(math.log(1 / left) / (2 * n)),
-            },
+            lambda alpha, left, name=name: slow.population_form(
+                X, margins, limits, 1.0, alpha, left, part if name == "whole" else left
+            ),
             margin,
             part * limits.share,
             range(-6, 7),
@@ -567,6 +571,66 @@ def test_complexity_decreases_like_the_root_of_n(seed, copies, k):
     for name in ("complexity", "confidence"):
         assert large.term(name) == pytest.approx(few.term(name) / math.sqrt(copies), rel=1e-9)
     assert large.empirical_risk == pytest.approx(few.empirical_risk)
+
+
+LAWS = {
+    "uniform": lambda rng, size: rng.uniform(-1, 1, size),
+    "laplace": lambda rng, size: rng.laplace(size=size),
+    "sparse": lambda rng, size: rng.normal(size=size) * (rng.uniform(size=size) < 0.5),
+}
+
+
+@pytest.mark.parametrize("form", ["peeling", "golowich2018", "population"])
+@few_examples
+@given(
+    seed=seeds,
+    law=st.sampled_from(list(LAWS)),
+    norms=st.sampled_from(["fixed", "pairs", "open"]),
+    k=st.integers(2, 3),
+    d=st.integers(1, 3),
+    n=st.integers(500, 1000),
+)
+def test_half_of_the_data_is_never_tighter_than_sampling_noise(form, seed, law, norms, k, d, n):
+    rng = np.random.default_rng(seed)
+    population = form == "population"
+    if population:
+        k, d, norms = 2, 1, "pairs" if norms == "open" else norms
+    X, labels = LAWS[law](rng, (2 * n, 3, d)), rng.integers(k, size=2 * n)
+    weights = [rng.normal(size=s) for s in ((4, d), (4, 4), (k, 4))]
+    network = RecurrentNetwork(*map(torch.from_numpy, weights))
+    # So large a margin that the population form, which saves confidence, is the smallest.
+    margin, bound = (1e3, float(np.abs(X).max())) if population else (0.7, None)
+    setting = Setting(*NORMS[norms], input_bound=bound, margin=margin)
+
+    def row(rows):
+        sample = sample_statistics(
+            network,
+            torch.from_numpy(X[rows]),
+            torch.from_numpy(labels[rows]),
+            n_classes=k,
+            min_eigenvalue=0.0,
+            norms=tuple(map(paper.row_norm, weights)),
+            noise=None,
+            seed=0,
+            decay=recurrence_budget(setting),
+        )
+        found = BOUNDS["peeling" if population else form](sample, setting)
+        assert ("smallest form: population" in found.assumptions) == population
+        return found
+
+    order = rng.permutation(2 * n)
+    whole, half = row(order), row(order[:n])
+    # The mean square of a random half is off by a standard error of s / sqrt(2n), s being the
+    # deviation of a square: s^2 / n, times the share 1/2 that was left out. Five of them leave at
+    # least 1 - noise of the mean square of the whole. The complexity goes like its root, and half
+    # as many data cost a factor sqrt(2).
+    squares = np.square(X)
+    noise = 5 * float((squares.std(0) / squares.mean(0)).max()) / math.sqrt(2 * n)
+    growth = half.term("complexity") / whole.term("complexity")
+    assert growth >= math.sqrt(2 * (1 - noise)) > 1
+    # What the population form pays for the variance goes like 1 / n in part.
+    assert population or growth <= math.sqrt(2 * (1 + noise))
+    assert half.term("confidence") == pytest.approx(math.sqrt(2) * whole.term("confidence"))
 
 
 @few_examples

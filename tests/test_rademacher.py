@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_rnnbound.bounds import Setting
 from sklearn_rnnbound.bounds.comparison import trivial_complexity, unrolled_complexity
 from sklearn_rnnbound.bounds.localized import box_complexity
 from sklearn_rnnbound.bounds.paper import remark6_radius, theorem1
@@ -21,11 +22,15 @@ from sklearn_rnnbound.bounds.peeling import (
     expected_max_abs,
     expected_max_positive,
     path_norm_complexity,
+    peeling,
+    recurrence_budget,
     theorem_p,
     theorem_q,
 )
+from sklearn_rnnbound.bounds.refined import difference_part, linear_part, refined
 from sklearn_rnnbound.constraints import project_rows_
-from sklearn_rnnbound.statistics import network_norms
+from sklearn_rnnbound.spectrum import whitened_norm
+from sklearn_rnnbound.statistics import InputSums, SampleStatistics, network_norms
 
 RESTARTS, STEPS = 8, 60
 FEW, MANY = 24, 300
@@ -183,6 +188,69 @@ def total(norm):
     return sum(norm) if isinstance(norm, tuple) else norm
 
 
+def statistics(X, n_classes, *, copies=1, **options):
+    """What a bound is told of so many copies of the inputs; a network of zeros is never right."""
+    squares = np.square(X)
+    sums = InputSums(
+        margins=np.zeros(len(X) * copies),
+        fisher_rao=0.0,
+        fisher_rao_gradient=0.0,
+        step_abs_sums=copies * np.abs(X).sum(0).max(1),
+        square_sums=copies * squares.sum(0),
+        step_max_sums=copies * np.abs(X).max(2).sum(0),
+        max_norm=float(np.sqrt(squares.sum(2).max())),
+        energy=options.pop("energy", None),
+    )
+    norms = network_norms(np.zeros((1, X.shape[2])), np.zeros((1, 1)), np.zeros((1, 1)), 1)
+    options = {"min_eigenvalue": 0.0, **options}
+    return SampleStatistics(
+        n_classes, sums, None, beta_u=0.0, beta_w=0.0, beta_v=0.0, network=norms, **options
+    )
+
+
+def population_complexity(case, decay=None, copies=100_000, alpha=1e9):
+    """The population form for the uniform law on the inputs, as a bound on n R.
+
+    Its proof bounds n R on every sample by C times the root of the sum of Q over the sample. With
+    many copies the deviation of the mean of Q is next to nothing, and this form the smallest.
+    """
+    if case.kind == "types":
+        v, unit_types = case.v, 2
+    else:
+        # V_1 - V_0 is in a ball twice as large; of budgets it has the sum on either side.
+        v = (max(case.v), 0.0) if isinstance(case.v, tuple) else case.v / 2
+        unit_types = 1
+    bound = float(np.abs(case.X).max())
+    setting = Setting(
+        case.u, case.w, v, unit_types=unit_types, input_bound=bound, margin=alpha, delta=0.5
+    )
+    n, L, _ = case.X.shape
+    decay = recurrence_budget(setting) if decay is None else decay
+    decays = decay ** np.arange(L - 1.0, -1.0, -1.0)
+    energy = np.square(case.X[:, :, 0]) @ decays
+    sample = statistics(case.X, 2, copies=copies, energy=(energy.mean(), 0.0))
+    row = peeling(sample, setting)
+    assert row.assumptions[-1] == "smallest form: population"
+    return n * math.sqrt(copies) * row.term("complexity") * alpha / 2
+
+
+def refined_complexities(case, moment, r, radii):
+    """Theorem 1 without slack: with a known floor of the spectrum, and by the exact trace."""
+    n = len(case.X)
+    setting = Setting(
+        *radii.values(), input_bound=np.abs(case.X).max(), min_eigenvalue_known=True, margin=1.0
+    )
+    # Of k classes, whose scores are single rows of V.
+    row = refined(statistics(case.X, 3, min_eigenvalue=moment), setting)
+    assert row.kind == "certified"
+    trace = linear_part(r, whitened_norm(case.X, [case.X]), n)
+    difference = difference_part(np.abs(case.X).sum(0).max(1), n=n, **radii)
+    return {
+        "refined": n * (row.term("linear") + row.term("difference")) / 12,
+        "refined trace": n * (trace + difference),
+    }
+
+
 def certified(case):
     """Every bound on n R that covers the class, by name."""
     norms, (n, n_steps, d) = case.norms, case.X.shape
@@ -210,7 +278,9 @@ def certified(case):
     bounds = {"P": closed, "P log-sum": exact, "Q": theorem_q(norms, types)}
     if not signed:
         bounds["P doubled"] = theorem_p(norms, beta_w=2 * beta_w, signed=True, **radii)[1]
-    radii["beta_w"] = beta_w
+    if d == 1 and case.X.any():
+        bounds["population"] = population_complexity(case)
+    radii = {"beta_u": radii["beta_u"], "beta_w": beta_w, "beta_v": radii["beta_v"]}
     sums = np.abs(case.X).max(2).sum(0)
     bounds["trivial"] = n * trivial_complexity(sums, n=n, **radii)
     if case.activation == "relu":
@@ -231,6 +301,7 @@ def certified(case):
                 **radii,
             )
             bounds["theorem 1"] = n * sum(parts)
+            bounds |= refined_complexities(case, moment, r, radii)
     return bounds
 
 
@@ -296,20 +367,25 @@ def random_case(seed):
 def sharp_cases():
     """Cases in which little or nothing is lost."""
     one = np.array([[[0.5], [2.0], [1.0], [3.0]]])
-    patterns = np.array(list(itertools.product((1.0, -1.0), repeat=4))).T[:, None, :]
+    # One of every two opposite patterns.
+    patterns = np.array(list(itertools.product((1.0, -1.0), repeat=6)))[:32].T[:, None, :]
     point = np.full((1, 1), 0.7), np.full((1, 1), 0.7)
     wide = np.full((1, 1), 0.5), np.full((1, 1), 1.5)
     return {
         "one sign": Case("rows", one, 2, u=(1.0, 0.0), w=(2.0, 0.0), v=(1.0, 0.0)),
         "one ball": Case("rows", one, 2, u=1.0, w=2.0, v=1.0),
+        "one step": Case("rows", np.ones((1, 1, 1)), 2),
         "signed input": Case("rows", one * 1e-4, 2, "tanh", u=1.0, w=(2.0, 0.0), v=(1.0, 0.0)),
         "read-out ball": Case("rows", one, 2, u=(1.0, 0.0), w=(2.0, 0.0), v=1.0),
         "two types": Case("types", one * 1e-4, 2, "tanh", u=1.0, w=2.0, v=(0.5, 0.5)),
+        "equal steps": Case(
+            "types", np.full((1, 4, 1), 1e-4), 2, "tanh", u=1.0, w=2.0, v=(0.5, 0.5)
+        ),
         "two types of relu": Case(
             "types", np.array([[[1.0]], [[-1.0]]]), 2, u=1.0, w=2.0, v=(0.5, 0.5)
         ),
         "sign patterns": Case("rows", patterns * 1e-4, 2, "tanh", w=(1.0, 0.0)),
-        "path": Case("path", np.abs(patterns), 2, w=1.0, non_negative=True),
+        "path": Case("path", np.ones((1, 1, 1)), 2, w=1.0, non_negative=True),
         "box of read-outs": Case("box", one, 1, box=(point, point, wide)),
         "box of recurrences": Case("box", one[:, :2], 1, box=(point, wide, point)),
         "box of inputs": Case("box", one[:, :1], 1, box=(wide, point, point)),
@@ -353,9 +429,12 @@ def test_no_complexity_is_exceeded():
         "Q",
         "path",
         "box",
+        "population",
         "trivial",
         "unrolled",
         "theorem 1",
+        "refined",
+        "refined trace",
     }
 
 
@@ -380,8 +459,13 @@ def test_no_complexity_is_exceeded_where_it_is_sharp(sharp):
         # A relu unit of type + sees one input, one of type - the other: 1 of sqrt(2).
         ("two types of relu", "Q", math.sqrt(0.5)),
         ("one ball", "trivial", 1.0),
-        # max_j |Z_j| = n for one of the 2^n patterns j, against sqrt(n) sqrt(2 ln(4 * 2^n)).
-        ("sign patterns", "P", 4 / (2 * math.sqrt(2 * math.log(64)))),
+        ("equal steps", "population", 1.0),
+        # Of r = 2 the linear part makes 1, and so does the difference part: 1 of 2.
+        ("one step", "theorem 1", 0.5),
+        ("one step", "refined", 0.5),
+        ("one step", "refined trace", 0.5),
+        # max_j |Z_j| = n for one of the 2^(n - 1) patterns j, against sqrt(n) sqrt(2 ln(4 d)).
+        ("sign patterns", "P", math.sqrt(6 / (2 * math.log(128)))),
         ("box of inputs", "box", 1.0),
         ("box of recurrences", "box", 1.0),
         ("box of read-outs", "box", 1.0),
@@ -414,13 +498,17 @@ def test_expectations_of_one_step_are_exceeded_by_no_enumeration():
         ("one sign", "Q", 0.5),
         ("two types", "Q", 0.5),
         ("two types of relu", "Q", 0.5),
-        ("sign patterns", "P", 0.25),
-        ("sign patterns", "P log-sum", 0.5),
+        # A root of ln(4 d) in place of 2 ln(4 d).
+        ("sign patterns", "P", math.sqrt(0.5)),
+        ("sign patterns", "P log-sum", math.sqrt(0.5)),
+        ("equal steps", "population", 0.99),
+        ("one step", "refined", 0.49),
+        ("one step", "refined trace", 0.49),
         ("box of inputs", "box", 0.5),
         ("box of recurrences", "box", 0.5),
         ("box of read-outs", "box", 0.5),
         ("one ball", "trivial", 0.5),
-        ("path", "path", 0.25),
+        ("path", "path", 0.5),
     ],
 )
 def test_wrong_constant_is_seen(sharp, case, bound, factor):
@@ -437,6 +525,12 @@ def test_dropped_power_of_the_recurrence_is_seen(sharp):
     long = replace(case, X=np.full((1, 8, 1), 1e-4))
     assert attained(long) <= certified(long)["P log-sum"]
     assert attained(long) > certified(replace(long, w=(1.0, 0.0)))["P log-sum"]
+
+
+def test_energy_of_another_decay_is_seen(sharp):
+    case, found = sharp["equal steps"]
+    for decay in (1e-3, 1.0, 1.98):
+        assert found > population_complexity(case, decay)
 
 
 def test_ball_in_place_of_budgets_is_seen(sharp):

@@ -624,6 +624,21 @@ def row_norm_complexity(x, limits):
     return min(*forms, linear / n)
 
 
+def population_form(x, margins, limits, bound, alpha, delta_1, delta_2):
+    """Terms of the population form for two classes: a_t = C b^(L - t), p_t in their proportion."""
+    n, length, _ = np.shape(x)
+    b = sum(limits.types[0]["w"])
+    decays = [b ** (length - t) for t in range(1, length + 1)]
+    p = [decay / math.fsum(decays) for decay in decays]
+    # C is Theorem Q for one step of one feature of size 1: E Z_+ is at most 1/2, E|Z| at most 1.
+    constant = theorem_q(limits.types, [0.5], [1.0])
+    return {
+        "empirical_risk": mean_ramp(margins, alpha),
+        "complexity": 2 / alpha * population(x, decays, p, bound, constant, delta_2),
+        "confidence": math.sqrt(math.log(1 / delta_1) / (2 * n)),
+    }
+
+
 # Small cases -----------------------------------------------------------------------------------
 
 
