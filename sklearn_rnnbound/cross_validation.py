@@ -229,6 +229,23 @@ class CrossValidatedBoundReport:
         frame = pandas_for("rank_correlation").DataFrame(self._correlations(confidence))
         return frame.set_index("bound") if len(frame) else frame
 
+    def plot(self, **kwargs: Any) -> Any:
+        """Draw bounds and errors over the candidates; see :class:`~.plotting.BoundCurveDisplay`.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed to :meth:`.BoundCurveDisplay.from_cross_validation`.
+
+        Returns
+        -------
+        display : BoundCurveDisplay
+            The picture.
+        """
+        from sklearn_rnnbound.plotting import BoundCurveDisplay
+
+        return BoundCurveDisplay.from_cross_validation(self, **kwargs)
+
     def to_latex(self) -> str:
         """The summary as a LaTeX ``table`` with a booktabs ``tabular``.
 

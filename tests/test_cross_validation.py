@@ -703,3 +703,21 @@ def test_progress_is_shown_when_asked_for(small, capsys):
     shown = capsys.readouterr().err
     assert "fits: 100%" in shown
     assert "4/4" in shown
+
+
+def test_plot_draws_the_means_over_folds(small):
+    grid = {"noise_std": [0.0, 0.1, 0.2]}
+    report = cross_validate_bounds(
+        make_classifier(max_iter=2, min_eigenvalue=0.0),
+        *small,
+        cv=2,
+        param_grid=grid,
+        methods=["trivial"],
+    )
+    means = [
+        np.mean([fold.report["trivial"].value for fold in report.folds if fold.params == params])
+        for params in ({"noise_std": value} for value in grid["noise_std"])
+    ]
+    lines = [line for ax in np.ravel(report.plot().ax_) for line in ax.get_lines()]
+    drawn = [line.get_ydata() for line in lines if len(line.get_ydata()) == 3]
+    assert any(np.allclose(line, means) for line in drawn)
