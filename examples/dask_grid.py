@@ -37,7 +37,7 @@ def client_of(scheduler):
         with Client(scheduler) as client:
             yield client
     else:
-        # One thread per worker: the fits are what runs side by side. The dashboard takes a free port.
+        # One thread per worker: the fits run side by side. The dashboard gets a free port.
         with (
             LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
             Client(cluster) as client,

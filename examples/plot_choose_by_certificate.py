@@ -24,7 +24,7 @@ from sklearn_rnnbound.datasets import make_gaussian_sequences
 from sklearn_rnnbound.plotting import MarginDistributionDisplay
 from sklearn_rnnbound.preprocessing import SequenceScaler
 
-made = make_gaussian_sequences(9000, 8, 1, correlation=0.5, flip_y=0.05, random_state=0)
+made = make_gaussian_sequences(9000, 8, 1, correlation=0.5, flip_y=0.05, random_state=1)
 readings, y = 20 + 5 * made.data, made.target
 X_aside, X_train, X_test = np.split(readings, [1000, 5000])
 _, y_train, y_test = np.split(y, [1000, 5000])
@@ -33,7 +33,7 @@ _, y_train, y_test = np.split(y, [1000, 5000])
 # A network that can be certified
 # -------------------------------
 # Two types of units without cross connections, one for each class, and radii for all rows of
-# weights: for such networks the bound ``peeling`` is small. See the user guide for the reasons.
+# weights: for such networks the bound ``peeling`` is small; the theory pages say why.
 
 clf = RNNBoundClassifier(
     hidden_size=4,
