@@ -42,7 +42,7 @@ for name, clf in {"plain": plain, "noisy": noisy}.items():
 # Where the noise enters
 # ----------------------
 # Theorem 2 divides by the root of the smallest eigenvalue of the input's second moment. Some pixels
-# in the corners are always white, so this eigenvalue is 0 and the bound infinite. Noise adds
+# in the corners are always empty, so this eigenvalue is 0 and the bound infinite. Noise adds
 # sigma^2 to every eigenvalue: it puts a floor under the spectrum, and Theorem 3 divides by its
 # root.
 

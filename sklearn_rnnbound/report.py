@@ -260,14 +260,20 @@ class BoundCurve:
             style = styled(frame, self._title(), method="_repr_html_", language="html")
         except ImportError:
             return None
-        return style.to_html()
+        return style.to_html() + html_list([("rates", self._rates())])
 
     def _title(self) -> str:
         confidence = 1 - self.reports[0].delta
         return f"Bounds on P[error] at confidence {confidence:g} for each, on parts of the data"
 
+    def _rates(self) -> list[str]:
+        """How the terms of every bound are to change with n."""
+        bounds = {bound.name: bound for report in self.reports for bound in report}
+        return [f"{name}: {_rates(bound)}" for name, bound in bounds.items()]
+
     def __str__(self) -> str:
-        return "\n".join([self._title(), "", *table([formatted(row) for row in self._rows()])])
+        rows = table([formatted(row) for row in self._rows()])
+        return "\n".join([self._title(), "", *rows, "", "rates", *bullets(self._rates())])
 
     __repr__ = __str__
 

@@ -1069,7 +1069,7 @@ def test_curve_as_frame_and_text(large):
             for term in bound.terms:
                 assert row[term.name] == term.value
     assert np.isnan(frame.loc[("peeling", 800), "linear"])
-    title, _, *lines = str(curve).splitlines()
+    title, _, *lines = str(curve).split("\n\nrates\n")[0].splitlines()
     assert "confidence 0.95" in title
     assert repr(curve) == str(curve)
     assert "0.95" in curve._repr_html_()

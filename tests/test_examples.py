@@ -186,9 +186,9 @@ def test_decomposition(run):
     difference = by_name["theorem3"]["difference"].to_numpy()
     np.testing.assert_allclose(difference, difference[-1], rtol=0.05)
     X = names["X_train"].reshape(len(names["X_train"]), -1)
-    white = (X == 0).all(0).sum()
-    assert white > 0
-    assert (names["display"].eigenvalues == 0).sum() >= white
+    empty = (X == 0).all(0).sum()
+    assert empty > 0
+    assert (names["display"].eigenvalues == 0).sum() >= empty
     assert n_pictures() == 3
 
 

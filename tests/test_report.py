@@ -101,3 +101,24 @@ def test_share_of_delta_is_told(small):
     assert "beta_u = 1, fixed beforehand" in text
     assert "beta_v unconstrained" in text
     assert "of delta" in text
+
+
+def test_a_curve_gives_rates_and_never_calls_an_estimate_certified(small):
+    pytest.importorskip("pandas")
+    pytest.importorskip("jinja2")
+    X, y = small
+    clf = make_classifier(noise_std=0.1, beta_u=1.0, beta_w=0.9, beta_v=1.0).fit(X, y)
+    curve = clf.bound_curve_(X, y, fractions=(0.5, 1))
+    kinds = {bound.name: bound.kind for bound in curve.reports[-1]}
+    assert set(kinds.values()) == {"certified", "plug_in", "order_only"}
+    frame = curve.to_frame()["kind"]
+    lines = [line for line in str(curve).splitlines() if line.split()]
+    for name, kind in kinds.items():
+        shown = kind.replace("plug_in", "plug-in").replace("_", " ")
+        assert set(frame[name]) == {shown}
+        rows = [line for line in lines if line.split()[0] == name]
+        assert len(rows) == 2
+        assert all(("certified" in row) == (kind == "certified") for row in rows)
+        assert any(line.startswith(f"  - {name}: change with n:") for line in lines)
+    assert "peeling: change with n: empirical_risk n^0, complexity n^-1/2" in str(curve)
+    assert "theorem3: change with n" in curve._repr_html_()
