@@ -18,7 +18,7 @@ from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
 from sklearn_rnnbound.bounds.comparison import ORDER_ONLY
 from sklearn_rnnbound.bounds.occam import BITS, best_code, quantized
 from sklearn_rnnbound.bounds.pac_bayes import pac_bayes
-from sklearn_rnnbound.bounds.union import cell_exponent, cell_share, divided
+from sklearn_rnnbound.bounds.union import cell_exponent, divided
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
     Weights,
@@ -559,14 +559,13 @@ class BoundMethods:
             raise ValueError(f"{error}; bounds that apply: {', '.join(others)}") from error
 
     def _with_best_margin(self, method: str, setting: Setting) -> Setting:
-        """The setting with the margin that suits the sample of `fit`, paid for out of delta."""
+        """The setting with no other margin than the one that suits the sample of `fit`."""
         if setting.margin != "auto" or self._obstacle(method, self._statistics) is not None:
             return setting
         margin = self._bound(method, setting).margin
-        if margin is None:
-            return setting
-        share = cell_share(cell_exponent(margin))
-        return replace(setting, margin=margin, delta=setting.delta * share)
+        return (
+            setting if margin is None else replace(setting, margin_cells=(cell_exponent(margin),))
+        )
 
     def _obstacle(self, method: str, sample: SampleStatistics) -> str | None:
         """Why a bound does not apply to this network, or None."""

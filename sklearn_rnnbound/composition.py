@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pickle import PicklingError
 from typing import Any
 
 import joblib
@@ -63,11 +64,14 @@ class Composition:
         Transformers of the pipelines around it, in order.
     n_candidates : int
         How many candidates the searches around it chose it from.
+    n_initial_draws : int
+        How many draws of initial weights there were among them.
     """
 
     classifier: RNNBoundClassifier
     steps: tuple[Any, ...] = ()
     n_candidates: int = 1
+    n_initial_draws: int = 1
 
     @classmethod
     def of(cls, estimator: Any) -> Composition:
@@ -89,7 +93,8 @@ class Composition:
         ValueError
             When there is no such classifier.
         """
-        inner, steps, n_candidates = estimator, [], 1
+        inner, steps = estimator, []
+        n_candidates = n_initial_draws = 1
         while not isinstance(inner, RNNBoundClassifier):
             if isinstance(inner, Pipeline):
                 steps += [step for _, step in inner.steps[:-1] if step not in (None, "passthrough")]
@@ -97,7 +102,9 @@ class Composition:
             elif isinstance(inner, FrozenEstimator):
                 inner = inner.estimator
             elif hasattr(inner, "best_estimator_"):
-                n_candidates *= count_candidates(inner.estimator, inner.cv_results_["params"])
+                candidates = inner.cv_results_["params"]
+                n_candidates *= count_candidates(inner.estimator, candidates)
+                n_initial_draws *= _count_initial_draws(inner.estimator, candidates)
                 inner = inner.best_estimator_
             else:
                 raise ValueError(
@@ -105,7 +112,7 @@ class Composition:
                     "alone, at the end of a Pipeline, or as best_estimator_ of a fitted search; "
                     f"the search ended at {type(inner).__name__}"
                 )
-        return cls(inner, tuple(steps), n_candidates)
+        return cls(inner, tuple(steps), n_candidates, n_initial_draws)
 
     def among(self, n_candidates: int) -> Composition:
         """The same composition, as one of so many candidates of a further search."""
@@ -162,6 +169,11 @@ class Composition:
 
     def _adjusted(self, bound: Bound) -> Bound:
         bound = chosen_among(bound, self.n_candidates)
+        if bound.name == "pac_bayes" and self.n_initial_draws > 1 and self.classifier.prior is None:
+            bound = bound.as_estimate(
+                f"the initial weights, centre of the prior, are one of {self.n_initial_draws} "
+                "draws that a search chose from; give its candidates one int random_state"
+            )
         # Test data took no part in the fit of any step.
         fitted = [type(step).__name__ for step in self.steps if _is_fitted_on_sample(step)]
         if fitted and bound.kind == "certified" and bound.name != "holdout":
@@ -204,15 +216,44 @@ def count_candidates(estimator: Any, candidates: Iterable[Mapping[str, Any]]) ->
         At least 1.
     """
     events = set()
-    for number, params in enumerate(candidates):
-        composition = Composition.of(clone(estimator).set_params(**params))
+    compositions = _compositions(estimator, candidates)
+    for number, composition in enumerate(compositions):
         clf = composition.classifier
         parts: dict[str, Any] = clf.get_params(deep=False)
-        seed = parts["random_state"]
         parts = {name: part for name, part in parts.items() if name not in _TRAINING_ONLY}
         if clf.noise_std > 0:
-            # Without an int seed every candidate draws its own noise.
-            parts["draw"] = seed if isinstance(seed, int | np.integer) else ("own", number)
-        steps = [(type(step).__name__, step.get_params()) for step in composition.steps]
-        events.add(joblib.hash((parts, steps)))
+            parts["draw"] = _seed(clf, number), clf.device
+        for place, step in enumerate(composition.steps):
+            parts[f"step {place}"] = f"{type(step).__module__}.{type(step).__qualname__}"
+            parts.update(
+                (f"step {place}: {name}", part) for name, part in step.get_params().items()
+            )
+        events.add(tuple((name, _fingerprint(part)) for name, part in sorted(parts.items())))
     return max(1, len(events))
+
+
+def _count_initial_draws(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> int:
+    compositions = _compositions(estimator, candidates)
+    return len({_seed(c.classifier, number) for number, c in enumerate(compositions)})
+
+
+def _compositions(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> list[Composition]:
+    # Values are cloned as well: an estimator among them must not be changed.
+    return [
+        Composition.of(clone(estimator).set_params(**clone(params, safe=False)))
+        for params in candidates
+    ]
+
+
+def _seed(classifier: RNNBoundClassifier, number: int) -> Any:
+    """What decides the random draws of a candidate; without an int seed all have their own."""
+    seed = classifier.random_state
+    return int(seed) if isinstance(seed, int | np.integer) else ("candidate", number)
+
+
+def _fingerprint(value: Any) -> Any:
+    """Equal for equal values; what cannot be pickled, such as a lambda, equals itself alone."""
+    try:
+        return joblib.hash(value)
+    except (TypeError, AttributeError, PicklingError):
+        return id(value)

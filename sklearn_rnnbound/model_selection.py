@@ -136,8 +136,8 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
     method : str, default="peeling"
         Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper", as in :func:`make_bound_scorer`.
     delta : float or None, default=None
-        Probability with which the bound may fail, the choice included. None: that of the
-        classifier.
+        Probability with which the bound may fail, the choice included. None: that of a
+        :class:`BoundSearch` that has one, else that of the classifier.
 
     Returns
     -------
@@ -172,6 +172,8 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
             raise NotFittedError(f"this {type(inner).__name__} is not fitted yet")
         if not hasattr(inner, "best_estimator_"):
             raise NotFittedError(f"this {type(inner).__name__} has refit=False: it keeps no winner")
+    if delta is None and isinstance(inner, BoundSearch):
+        delta = inner.delta
     return Composition.of(search).bound(method, delta=delta)
 
 
@@ -314,7 +316,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         delta = classifier.delta if self.delta is None else self.delta
         count = count_candidates(self.estimator, candidates)
         tasks = [
-            (X, y, fit_params, clone(self.estimator).set_params(**params), self.method, delta)
+            (X, y, fit_params, _candidate(self.estimator, params), self.method, delta)
             for params in candidates
         ]
         fitted = run_tasks(
@@ -464,6 +466,11 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
+def _candidate(estimator: Any, params: Mapping[str, Any]) -> Any:
+    """A fresh estimator; candidates share none of the values, which may be estimators."""
+    return clone(estimator).set_params(**clone(params, safe=False))
+
+
 def _fit_candidate(
     X: Any,
     y: Any,
@@ -494,6 +501,8 @@ def _no_certificate(method: str, bounds: Sequence[Bound | None], failures: list[
     message = f"no candidate has a finite certificate by method={method!r}"
     if failures and len(failures) == len(bounds):
         return f"{message}: all {len(bounds)} candidates failed, the first with\n{failures[0]}"
+    if estimates and estimates[0].kind == "order_only":
+        return f"{message}: it is the order of a bound, whose constants are not explicit"
     if estimates:
         last = estimates[0].assumptions[-1]
         return (

@@ -5,7 +5,7 @@ import pytest
 from conftest import make_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_rnnbound.composition import Composition, count_candidates
@@ -129,3 +129,46 @@ def test_steps_count_as_well():
     grid = [{"standardscaler__with_std": value} for value in (True, False)]
     assert count_candidates(pipeline, grid) == 2
     assert count_candidates(pipeline, [{"standardscaler": "passthrough"}, *grid]) == 3
+
+
+def test_lambdas_equal_themselves():
+    def pipeline(function):
+        return make_pipeline(FunctionTransformer(function), make_classifier())
+
+    grid = [{"rnnboundclassifier__beta_w": value} for value in (0.5, 1.0)]
+    assert count_candidates(pipeline(lambda X: X), grid) == 2
+    assert count_candidates(pipeline(lambda X: X), [{}, {}]) == 1
+    functions = [{"functiontransformer__func": f} for f in (lambda X: X, lambda X: 2 * X)]
+    assert count_candidates(pipeline(None), functions) == 2
+
+
+def test_classes_of_one_name_are_two():
+    other = type("Doubled", (StandardScaler,), {"__module__": "elsewhere"})
+    pipeline = make_pipeline(Doubled(), make_classifier())
+    grid = [{"doubled": Doubled()}, {"doubled": other()}]
+    assert count_candidates(pipeline, grid) == 2
+
+
+def test_counting_leaves_the_values_of_the_grid_alone():
+    clf = make_classifier(beta_w=0.5)
+    grid = [{"step": clf, "step__beta_w": 2.0}, {"step": clf}]
+    assert count_candidates(Pipeline([("step", clf)]), grid) == 2
+    assert clf.beta_w == 0.5
+
+
+@pytest.mark.parametrize(
+    ("seed", "grid", "kind"),
+    [
+        (0, {"learning_rate": [0.003, 0.03]}, "certified"),
+        (0, {"random_state": [0, 1]}, "plug_in"),
+        (None, {"learning_rate": [0.003, 0.03]}, "plug_in"),
+    ],
+)
+def test_a_chosen_draw_of_initial_weights_is_no_prior(seed, grid, kind, flat):
+    X, y = flat
+    search = GridSearchCV(clf(random_state=seed), grid, cv=2).fit(X, y)
+    report = Composition.of(search).bound_report(
+        X_train=X, y_train=y, methods=["pac_bayes", "peeling"]
+    )
+    assert [bound.kind for bound in report] == [kind, "certified"]
+    assert ("one of 2 draws" in " ".join(report["pac_bayes"].assumptions)) == (kind == "plug_in")

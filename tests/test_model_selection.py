@@ -340,3 +340,27 @@ def test_certify_needs_a_fitted_winner(binary):
         certify(search)
     with pytest.raises(NotFittedError, match="refit=False"):
         certify(search.fit(*binary))
+
+
+def test_candidates_do_not_share_an_estimator_among_their_values(binary):
+    clf = constrained()
+    grid = {"step": [clf], "step__beta_w": [0.25, 1.0]}
+    search = BoundSearch(Pipeline([("step", constrained())]), grid).fit(*binary)
+    expected = [
+        constrained(beta_w=value).fit(*binary).generalization_bound_(method="peeling", delta=0.025)
+        for value in (0.25, 1.0)
+    ]
+    np.testing.assert_array_equal(search.cv_results_["bound"], expected)
+    assert clf.beta_w == 0.5
+    assert not hasattr(clf, "U_")
+
+
+def test_certify_takes_the_delta_of_a_bound_search(binary):
+    search = BoundSearch(constrained(), {"beta_w": [0.5, 1.0]}, delta=0.01).fit(*binary)
+    assert certify(search) == search.best_bound_
+    assert certify(search, delta=0.2).delta == pytest.approx(0.2)
+
+
+def test_an_order_is_never_the_certificate_of_a_search(binary):
+    with pytest.raises(ValueError, match="whose constants are not explicit"):
+        BoundSearch(constrained(), {"beta_w": [0.5]}, method="zhang2018").fit(*binary)

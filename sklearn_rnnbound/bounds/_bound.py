@@ -114,6 +114,9 @@ class Setting:
         Its standard deviation sigma.
     margin : float or "auto"
         alpha, or "auto": the best of the grid of :mod:`sklearn_rnnbound.bounds.union`.
+    margin_cells : sequence of int
+        Exponents of the cells of that grid to look at; empty: all. Each has its share of delta,
+        however few are looked at.
     delta : float
         Probability with which a bound may fail.
     notes : tuple of str
@@ -131,6 +134,7 @@ class Setting:
     noise: str = "gaussian"
     noise_std: float = 0.0
     margin: float | str = "auto"
+    margin_cells: tuple[int, ...] = ()
     delta: float = 0.05
     notes: tuple[str, ...] = ()
 

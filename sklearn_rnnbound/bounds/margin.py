@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
-from sklearn_rnnbound.bounds.union import best_margin
+from sklearn_rnnbound.bounds.union import EXPONENTS, best_margin
 
 __all__ = [
     "at_best_margin",
@@ -133,7 +133,9 @@ def at_best_margin(
     def value(alpha: float, margin_share: float) -> float:
         return sum(term.value for term in addends(alpha, margin_share))
 
-    alpha, margin_share, line = best_margin(setting.margin, value)
+    alpha, margin_share, line = best_margin(
+        setting.margin, value, setting.margin_cells or EXPONENTS
+    )
     total = value(alpha, margin_share)
     bound = Bound(
         name=name,

@@ -130,7 +130,9 @@ def row_radii(
 
 
 def best_margin(
-    margin: float | str, evaluate: Callable[[float, float], float]
+    margin: float | str,
+    evaluate: Callable[[float, float], float],
+    exponents: Sequence[int] = EXPONENTS,
 ) -> tuple[float, float, str]:
     """The margin with which a bound is smallest, its share of delta, and the line that says so.
 
@@ -140,6 +142,8 @@ def best_margin(
         A margin fixed beforehand, or "auto": the best cell of the grid.
     evaluate : callable
         Value of the bound for (alpha, share of delta).
+    exponents : sequence of int
+        Cells of the grid to look at.
 
     Returns
     -------
@@ -153,7 +157,7 @@ def best_margin(
     if margin != "auto":
         alpha = float(margin)
         return alpha, 1.0, f"margin alpha = {alpha:g}, counted as fixed beforehand"
-    exponent = min(EXPONENTS, key=lambda e: (evaluate(2.0**e, cell_share(e)), abs(e)))
+    exponent = min(exponents, key=lambda e: (evaluate(2.0**e, cell_share(e)), abs(e)))
     share = cell_share(exponent)
     alpha = 2.0**exponent
     return (

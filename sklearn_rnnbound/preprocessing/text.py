@@ -101,8 +101,9 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
     vectors_ : ndarray of shape (n_words, d)
         The word vectors; the scores, with d = 1, when they were learned.
     n_samples_fit_ : int
-        Number of documents that scores and vocabulary were learned from; 0 when nothing was
-        learned.
+        Number of documents that the encoding depends on: those that scores and vocabulary were
+        learned from, or that decide the number of steps; 0 when nothing was learned and
+        `max_words` or `n_segments` fixes the steps.
 
     See Also
     --------
@@ -232,7 +233,9 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
             second = self._is_second_class(y, len(documents))
             vocabulary, vectors = self._learn(documents, second, dtype)
         self.vocabulary_, self.vectors_ = vocabulary, vectors
-        self.n_samples_fit_ = 0 if self.supervised is None else len(documents)
+        # Without a fixed number of steps the data decide it.
+        fixed = self.supervised is None and (self.max_words or self.n_segments) is not None
+        self.n_samples_fit_ = 0 if fixed else len(documents)
         return self
 
     def transform(self, documents: Any) -> np.ndarray:
