@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from pickle import PicklingError
 from typing import Any
 
@@ -23,7 +24,7 @@ from sklearn_rnnbound.bounds.union import chosen_among
 from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.report import BoundReport
 
-__all__ = ["Composition", "count_candidates"]
+__all__ = ["Composition", "check_delta", "count_candidates"]
 
 # What training does with them is covered by a bound that holds for the whole class at once.
 _TRAINING_ONLY = {
@@ -151,6 +152,7 @@ class Composition:
             Bounds at confidence 1 - delta; estimates where a step was fitted on the sample.
         """
         delta = self.classifier.delta if delta is None else delta
+        check_delta(delta)
         report = self.classifier.bound_report_(
             None if X_test is None else self.transform(X_test),
             y_test,
@@ -174,6 +176,9 @@ class Composition:
                 f"the initial weights, centre of the prior, are one of {self.n_initial_draws} "
                 "draws that a search chose from; give its candidates one int random_state"
             )
+        if any(isinstance(step, FrozenEstimator) for step in self.steps):
+            frozen = "frozen preprocessing was fitted on other data, or not at all"
+            bound = replace(bound, assumptions=(*bound.assumptions, frozen))
         # Test data took no part in the fit of any step.
         fitted = [type(step).__name__ for step in self.steps if _is_fitted_on_sample(step)]
         if fitted and bound.kind == "certified" and bound.name != "holdout":
@@ -181,6 +186,12 @@ class Composition:
                 f"preprocessing was fitted on the certification sample: {', '.join(fitted)}"
             )
         return bound
+
+
+def check_delta(delta: Any) -> None:
+    """Raise unless delta is a probability strictly between 0 and 1."""
+    if not isinstance(delta, Real) or isinstance(delta, bool) or not 0 < float(delta) < 1:
+        raise ValueError(f"delta must be a number between 0 and 1, both excluded, got {delta!r}")
 
 
 def _is_fitted_on_sample(step: Any) -> bool:

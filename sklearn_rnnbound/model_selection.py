@@ -20,7 +20,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound
-from sklearn_rnnbound.composition import Composition, count_candidates
+from sklearn_rnnbound.composition import Composition, check_delta, count_candidates
 from sklearn_rnnbound.parallel import run_tasks
 
 __all__ = ["BoundSearch", "certify", "make_bound_scorer", "neg_bound_scorer"]
@@ -93,8 +93,8 @@ def make_bound_scorer(
     Raises
     ------
     ValueError
-        For an unknown method. When it scores: for an estimator without our classifier, or a bound
-        that does not cover it.
+        For an unknown method, or a margin or delta out of range. When it scores: for an estimator
+        without our classifier, or a bound that does not cover it.
 
     Notes
     -----
@@ -114,6 +114,10 @@ def make_bound_scorer(
     {'beta_w': 0.5}
     """
     _check_method(method)
+    if delta is not None:
+        check_delta(delta)
+    if margin is not None and not (isinstance(margin, Real) and 0 < margin < np.inf):
+        raise ValueError(f"margin must be a positive number or None, got {margin!r}")
     return BoundScorer(method, margin, delta)
 
 
@@ -312,6 +316,8 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
             When no candidate has a finite certificate.
         """
         candidates = list(ParameterGrid(self.param_grid))
+        if not candidates:
+            raise ValueError(f"param_grid holds no candidate: {self.param_grid!r}")
         classifier = Composition.of(self.estimator).classifier
         delta = classifier.delta if self.delta is None else self.delta
         count = count_candidates(self.estimator, candidates)
@@ -504,11 +510,10 @@ def _no_certificate(method: str, bounds: Sequence[Bound | None], failures: list[
     if estimates and estimates[0].kind == "order_only":
         return f"{message}: it is the order of a bound, whose constants are not explicit"
     if estimates:
-        last = estimates[0].assumptions[-1]
         return (
-            f"{message}: the bounds are of kind {estimates[0].kind!r} ({last}). Fit preprocessing "
-            "on other data and freeze it, or choose by estimates with GridSearchCV and "
-            "make_bound_scorer"
+            f"{message}: the bounds are estimates. Fit preprocessing on other data and freeze it, "
+            "fix beforehand what the bound estimates, or choose by estimates with GridSearchCV "
+            "and make_bound_scorer. It rests on: " + "; ".join(estimates[0].assumptions)
         )
     return f"{message}: the bounds are infinite; constrain the norms, or choose another method"
 

@@ -67,7 +67,9 @@ def test_a_frozen_step_was_fitted_elsewhere(flat):
     X, y = flat
     scaler = StandardScaler().fit(X[:20])
     pipeline = make_pipeline(FrozenEstimator(scaler), clf()).fit(X[20:], y[20:])
-    assert Composition.of(pipeline).bound("peeling").kind == "certified"
+    bound = Composition.of(pipeline).bound("peeling")
+    assert bound.kind == "certified"
+    assert "frozen preprocessing was fitted on other data, or not at all" in bound.assumptions
 
 
 def test_the_report_sees_the_data_after_the_steps(flat):

@@ -364,3 +364,28 @@ def test_certify_takes_the_delta_of_a_bound_search(binary):
 def test_an_order_is_never_the_certificate_of_a_search(binary):
     with pytest.raises(ValueError, match="whose constants are not explicit"):
         BoundSearch(constrained(), {"beta_w": [0.5]}, method="zhang2018").fit(*binary)
+
+
+@pytest.mark.parametrize("delta", [1.5, 1, 0, -1, "a", True, np.nan])
+def test_delta_is_checked_before_it_is_shared(delta, searched):
+    with pytest.raises(ValueError, match="delta must be a number between 0 and 1"):
+        certify(searched, delta=delta)
+    with pytest.raises(ValueError, match="delta must be a number between 0 and 1"):
+        make_bound_scorer(delta=delta)
+
+
+@pytest.mark.parametrize("margin", [-1, 0, np.inf, "auto"])
+def test_the_margin_of_a_scorer_is_checked(margin):
+    with pytest.raises(ValueError, match="margin must be a positive number or None"):
+        make_bound_scorer(margin=margin)
+
+
+def test_an_empty_grid_is_named(binary):
+    with pytest.raises(ValueError, match="param_grid holds no candidate"):
+        BoundSearch(constrained(), []).fit(*binary)
+
+
+def test_a_bound_prints_for_people(searched):
+    first, *others = str(searched.best_bound_).splitlines()
+    assert first.startswith(f"peeling: {float(searched.best_bound_):.4g}, certified at confidence")
+    assert others[-1].startswith("  - chosen by a search")

@@ -88,6 +88,14 @@ class Bound:
     def __float__(self) -> float:
         return self.value
 
+    def __str__(self) -> str:
+        """The bound as a few lines, for people."""
+        level = "" if self.delta is None else f" at confidence {1 - self.delta:g}"
+        terms = ", ".join(f"{term.name} {term.value:.4g}" for term in self.terms)
+        lines = [f"{self.name}: {self.value:.4g}, {self.kind.replace('_', ' ')}{level} ({terms})"]
+        lines += [f"vacuous (>= 1). {self.reason}"] if self.vacuous else []
+        return "\n  - ".join([*lines, *self.assumptions])
+
 
 @dataclass(frozen=True)
 class Setting:
