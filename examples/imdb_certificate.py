@@ -65,6 +65,9 @@ CHOICES = {
     | {
         "width of the box": (0, 0.0001, 0.001, 0.01, 0.1),
         "radii": ("none", "1 and 2", "1"),
+        "share of the reviews for the start": (0.1, 0.2, 0.3),
+        "learning rate of the start": (0.003, 0.01, 0.03),
+        "epochs of the start": (5, 10, 20),
     },
     "plain": HIDDEN
     | {
