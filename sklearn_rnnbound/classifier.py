@@ -61,6 +61,7 @@ from sklearn_rnnbound.training import (
 from sklearn_rnnbound.validation import (
     DTYPES,
     as_array_like,
+    as_steps,
     check_callbacks,
     check_prior,
     check_radius,
@@ -502,7 +503,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             X, y = validate_data(self, X, as_array_like(y)[0], **options)
         self._fitted_on_3d = ndim == 3
         check_classification_targets(y)
-        return self._as_steps(X), y
+        return as_steps(X, self.step_size), y
 
     def _validate_new(self, X: Any) -> np.ndarray:
         """Sequences for prediction, of shape (n, L, d)."""
@@ -516,30 +517,14 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                     f"X has {X.shape[2]} features per step, but {type(self).__name__} was fitted "
                     f"with {d}"
                 )
-            return self._as_steps(X)
+            return as_steps(X, self.step_size)
         if ndim == 2 and self._fitted_on_3d:
             raise ValueError(
                 f"X has 2 dimensions, but {type(self).__name__} was fitted on sequences of shape "
                 f"(n, L, {d}); reshape X to three dimensions"
             )
         X = validate_data(self, X, dtype=DTYPES, reset=False)
-        return self._as_steps(X)
-
-    def _as_steps(self, X: np.ndarray) -> np.ndarray:
-        """View of 2-D or 3-D input as (n, L, d)."""
-        if X.ndim == 2:
-            columns = X.shape[1]
-            if columns % self.step_size:
-                raise ValueError(
-                    f"X has {columns} columns, which is not a multiple of "
-                    f"step_size={self.step_size}; 2-D input is read as steps of step_size columns"
-                )
-            return X.reshape(len(X), columns // self.step_size, self.step_size)
-        if 0 in X.shape:
-            raise ValueError(
-                f"X has shape {X.shape}: sequences need at least one step and one feature"
-            )
-        return X
+        return as_steps(X, self.step_size)
 
     def _constraints(self) -> WeightConstraints:
         if self.unit_types == 2 and self.hidden_size < 2:

@@ -6,7 +6,7 @@ estimate, and a network that was chosen among candidates shares delta with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from pickle import PicklingError
@@ -22,9 +22,9 @@ from sklearn.utils import get_tags
 from sklearn_rnnbound.bounds import Bound
 from sklearn_rnnbound.bounds.union import chosen_among
 from sklearn_rnnbound.classifier import RNNBoundClassifier
-from sklearn_rnnbound.report import BoundReport
+from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["Composition", "check_delta", "count_candidates"]
+__all__ = ["Composition", "candidate", "check_delta", "count_candidates"]
 
 # What training does with them is covered by a bound that holds for the whole class at once.
 _TRAINING_ONLY = {
@@ -103,9 +103,9 @@ class Composition:
             elif isinstance(inner, FrozenEstimator):
                 inner = inner.estimator
             elif hasattr(inner, "best_estimator_"):
-                candidates = inner.cv_results_["params"]
-                n_candidates *= count_candidates(inner.estimator, candidates)
-                n_initial_draws *= _count_initial_draws(inner.estimator, candidates)
+                candidates = _compositions(inner.estimator, inner.cv_results_["params"])
+                n_candidates *= _count_events(candidates)
+                n_initial_draws *= _count_initial_draws(candidates)
                 inner = inner.best_estimator_
             else:
                 raise ValueError(
@@ -151,8 +151,7 @@ class Composition:
         report : BoundReport
             Bounds at confidence 1 - delta; estimates where a step was fitted on the sample.
         """
-        delta = self.classifier.delta if delta is None else delta
-        check_delta(delta)
+        delta = self._delta(delta)
         report = self.classifier.bound_report_(
             None if X_test is None else self.transform(X_test),
             y_test,
@@ -161,7 +160,33 @@ class Composition:
             delta=delta / self.n_candidates,
             **options,
         )
-        return replace(report, bounds=tuple(self._adjusted(bound) for bound in report), delta=delta)
+        return self._adjusted(report, delta)
+
+    def bound_curve(
+        self, X_train: Any, y_train: Any, *, delta: float | None = None, **options: Any
+    ) -> BoundCurve:
+        """Curve of the classifier that accounts for its surroundings.
+
+        Parameters
+        ----------
+        X_train, y_train : array-like
+            As in :meth:`.RNNBoundClassifier.bound_curve_`, before the steps.
+        delta : float or None, default=None
+            As in :meth:`bound_report`.
+        **options
+            As in :meth:`.RNNBoundClassifier.bound_curve_`.
+
+        Returns
+        -------
+        curve : BoundCurve
+            Bounds as in :meth:`bound_report`.
+        """
+        delta = self._delta(delta)
+        curve = self.classifier.bound_curve_(
+            self.transform(X_train), y_train, delta=delta / self.n_candidates, **options
+        )
+        reports = tuple(self._adjusted(report, delta) for report in curve.reports)
+        return replace(curve, reports=reports)
 
     def bound(
         self, method: str, *, margin: float | None = None, delta: float | None = None
@@ -169,7 +194,16 @@ class Composition:
         """One bound of :meth:`bound_report`."""
         return self.bound_report(methods=method, margin=margin, delta=delta).bounds[0]
 
-    def _adjusted(self, bound: Bound) -> Bound:
+    def _delta(self, delta: float | None) -> float:
+        delta = self.classifier.delta if delta is None else delta
+        check_delta(delta)
+        return delta
+
+    def _adjusted(self, report: BoundReport, delta: float) -> BoundReport:
+        bounds = tuple(self._adjusted_bound(bound) for bound in report)
+        return replace(report, bounds=bounds, delta=delta)
+
+    def _adjusted_bound(self, bound: Bound) -> Bound:
         bound = chosen_among(bound, self.n_candidates)
         if bound.name == "pac_bayes" and self.n_initial_draws > 1 and self.classifier.prior is None:
             bound = bound.as_estimate(
@@ -207,6 +241,14 @@ def _is_fitted_on_sample(step: Any) -> bool:
     return not fixed
 
 
+def candidate(estimator: Any, params: Mapping[str, Any]) -> Any:
+    """A fresh estimator with these parameters.
+
+    Candidates share none of their values, which may be estimators themselves.
+    """
+    return clone(estimator).set_params(**clone(params, safe=False))
+
+
 def count_candidates(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> int:
     """Number of events among which delta is shared when the best of several candidates is taken.
 
@@ -226,8 +268,11 @@ def count_candidates(estimator: Any, candidates: Iterable[Mapping[str, Any]]) ->
     count : int
         At least 1.
     """
+    return _count_events(_compositions(estimator, candidates))
+
+
+def _count_events(compositions: Sequence[Composition]) -> int:
     events = set()
-    compositions = _compositions(estimator, candidates)
     for number, composition in enumerate(compositions):
         clf = composition.classifier
         parts: dict[str, Any] = clf.get_params(deep=False)
@@ -243,17 +288,12 @@ def count_candidates(estimator: Any, candidates: Iterable[Mapping[str, Any]]) ->
     return max(1, len(events))
 
 
-def _count_initial_draws(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> int:
-    compositions = _compositions(estimator, candidates)
+def _count_initial_draws(compositions: Sequence[Composition]) -> int:
     return len({_seed(c.classifier, number) for number, c in enumerate(compositions)})
 
 
 def _compositions(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> list[Composition]:
-    # Values are cloned as well: an estimator among them must not be changed.
-    return [
-        Composition.of(clone(estimator).set_params(**clone(params, safe=False)))
-        for params in candidates
-    ]
+    return [Composition.of(candidate(estimator, params)) for params in candidates]
 
 
 def _seed(classifier: RNNBoundClassifier, number: int) -> Any:

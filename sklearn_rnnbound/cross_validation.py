@@ -26,7 +26,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from sklearn_rnnbound.bounds import Bound
 from sklearn_rnnbound.certification import check_methods
 from sklearn_rnnbound.classifier import RNNBoundClassifier
-from sklearn_rnnbound.composition import Composition
+from sklearn_rnnbound.composition import Composition, candidate
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.report import BoundReport
 from sklearn_rnnbound.tables import (
@@ -559,11 +559,11 @@ def cross_validate_bounds(
     """
     needs_training_data = not _NEED_TRAINING_DATA.isdisjoint(check_methods(methods))
     candidates = [{}] if param_grid is None else list(ParameterGrid(param_grid))
-    estimators = [clone(estimator).set_params(**clone(c, safe=False)) for c in candidates]
+    estimators = [candidate(estimator, values) for values in candidates]
     if not candidates:
         raise ValueError("param_grid holds no candidate")
-    for candidate in estimators:
-        _check_composition(candidate)
+    for one in estimators:
+        _check_composition(one)
     X, y = indexable(X, y)
     cv = check_cv(cv, y, classifier=True)
     split_params, fit_params = _routed(estimator, cv, groups, params or {})
@@ -578,8 +578,8 @@ def cross_validate_bounds(
     folds = run_tasks(
         _fold,
         [
-            (X, y, *split, candidate, values, needs_training_data, options, error_score == "raise")
-            for candidate, values in zip(estimators, candidates, strict=True)
+            (X, y, *split, one, values, needs_training_data, options, error_score == "raise")
+            for one, values in zip(estimators, candidates, strict=True)
             for split in splits
         ],
         n_jobs=n_jobs,
@@ -650,17 +650,17 @@ def _fold(
     train: Any,
     test: Any,
     fit_params: dict[str, Any],
-    candidate: Any,
+    unfitted: Any,
     params: dict[str, Any],
     needs_training_data: bool,
     options: dict[str, Any],
     raises: bool,
 ) -> FoldReport:
-    """Fit a clone of the candidate and report its bounds."""
+    """Fit a clone of a candidate and report its bounds."""
     X_train, y_train = _safe_indexing(X, train), _safe_indexing(y, train)
     X_test, y_test = _safe_indexing(X, test), _safe_indexing(y, test)
-    counted = _counted_rows(candidate, fit_params, _num_samples(X_train))
-    estimator = clone(candidate)
+    counted = _counted_rows(unfitted, fit_params, _num_samples(X_train))
+    estimator = clone(unfitted)
     report, failure, fit_time = None, "", None
     norms: dict[str, float] = {}
     start = time.perf_counter()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import Tags, get_tags
@@ -20,7 +20,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound
-from sklearn_rnnbound.composition import Composition, check_delta, count_candidates
+from sklearn_rnnbound.composition import Composition, candidate, check_delta, count_candidates
 from sklearn_rnnbound.parallel import run_tasks
 
 __all__ = ["BoundSearch", "certify", "make_bound_scorer", "neg_bound_scorer"]
@@ -322,7 +322,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         delta = classifier.delta if self.delta is None else self.delta
         count = count_candidates(self.estimator, candidates)
         tasks = [
-            (X, y, fit_params, _candidate(self.estimator, params), self.method, delta)
+            (X, y, fit_params, candidate(self.estimator, params), self.method, delta)
             for params in candidates
         ]
         fitted = run_tasks(
@@ -470,11 +470,6 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags = inner.input_tags
         tags.target_tags.required = True
         return tags
-
-
-def _candidate(estimator: Any, params: Mapping[str, Any]) -> Any:
-    """A fresh estimator; candidates share none of the values, which may be estimators."""
-    return clone(estimator).set_params(**clone(params, safe=False))
 
 
 def _fit_candidate(

@@ -1,4 +1,4 @@
-"""The uncentred second moment of flattened sequences: its smallest eigenvalue and its inverse."""
+"""The uncentred second moment of flattened sequences: its eigenvalues and its inverse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import scipy.linalg
 
-__all__ = ["min_eigenvalue", "whitened_norm"]
+__all__ = ["eigenvalues", "min_eigenvalue", "whitened_norm"]
 
 # Up to here a QR factorisation costs seconds; it keeps twice the digits of a Gram matrix.
 _QR_MAX_WIDTH = 1024
@@ -50,6 +50,40 @@ def min_eigenvalue(X: np.ndarray) -> float:
     with np.errstate(over="ignore", under="ignore"):
         eigenvalue = np.float64(smallest) / n * scale * scale
     return float(np.clip(eigenvalue, 0.0, np.finfo(np.float64).max))
+
+
+def eigenvalues(X: np.ndarray) -> np.ndarray:
+    """All eigenvalues of X^T X / n in descending order, in squared units of X.
+
+    Those of which rounding leaves no digit are 0.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, L, d)
+        Sequences.
+
+    Returns
+    -------
+    eigenvalues : ndarray of shape (L * d,)
+        The eigenvalues; unlike :func:`min_eigenvalue` no bounds.
+    """
+    n, width = len(X), X.shape[1] * X.shape[2]
+    scale = _scale(X)
+    if n < width:
+        flat = X.reshape(n, width).astype(np.float64) / scale
+        gram = flat @ flat.T
+    else:
+        gram = _gram_matrix(X, scale)
+    found = scipy.linalg.eigvalsh(gram, lower=False, overwrite_a=True, check_finite=False)[::-1]
+    found[found <= len(found) * np.finfo(np.float64).eps * found[0]] = 0.0
+    eigenvalues = np.zeros(width)
+    eigenvalues[: len(found)] = found / n * scale * scale
+    return eigenvalues
+
+
+def _scale(X: np.ndarray) -> float:
+    """Largest magnitude of an entry, or 1 when all are zero."""
+    return max(float(np.abs(chunk).max()) for chunk in _row_chunks(X)) or 1.0
 
 
 def _row_chunks(X: np.ndarray) -> Iterator[np.ndarray]:
@@ -130,7 +164,7 @@ def whitened_norm(X: np.ndarray, inputs: Iterable[np.ndarray], variance: float =
         The root of the trace, without unit; inf where E is singular in float64.
     """
     n, n_steps, width = len(X), X.shape[1], X.shape[1] * X.shape[2]
-    scale = max(float(np.abs(chunk).max()) for chunk in _row_chunks(X)) or 1.0
+    scale = _scale(X)
     ridge = variance / scale / scale * n
     if width <= _QR_MAX_WIDTH:
         R = _triangular_factor(X, scale)

@@ -14,6 +14,7 @@ from sklearn_rnnbound.constraints import Radius
 __all__ = [
     "DTYPES",
     "as_array_like",
+    "as_steps",
     "check_callbacks",
     "check_prior",
     "check_radius",
@@ -50,6 +51,21 @@ def as_array_like(X: Any) -> tuple[Any, int]:
             f"X has {ndim} dimensions; it must have shape (n, L, d) or (n, L * step_size)"
         )
     return X, 2 if ndim is None else ndim
+
+
+def as_steps(X: np.ndarray, step_size: int) -> np.ndarray:
+    """View of 2-D or 3-D input as (n, L, d)."""
+    if X.ndim == 2:
+        columns = X.shape[1]
+        if columns % step_size:
+            raise ValueError(
+                f"X has {columns} columns, which is not a multiple of step_size={step_size}; 2-D "
+                "input is read as steps of step_size columns"
+            )
+        return X.reshape(len(X), columns // step_size, step_size)
+    if 0 in X.shape:
+        raise ValueError(f"X has shape {X.shape}: sequences need at least one step and one feature")
+    return X
 
 
 def check_radius(name: str, value: Any) -> Radius:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -163,7 +162,8 @@ class BoundCurveDisplay:
             raise ValueError("param_name and param_range go together: give both or none")
         pyplot()
         if param_name is None or param_range is None:
-            return cls.from_curve(_curve_of(estimator, X, y, **options), term=term, ax=ax)
+            curve = Composition.of(estimator).bound_curve(X, y, **options)
+            return cls.from_curve(curve, term=term, ax=ax)
         from sklearn_rnnbound.cross_validation import cross_validate_bounds
 
         grid = {param_name: list(param_range)}
@@ -543,24 +543,6 @@ def _value_of(fold: FoldReport, name: str) -> Any:
 def _key(value: Any) -> str:
     """The same for equal values, hashable or not."""
     return joblib.hash(float(value) if is_number(value) else value)
-
-
-def _curve_of(
-    estimator: Any, X: Any, y: Any, *, delta: float | None = None, **options: Any
-) -> BoundCurve:
-    """Bounds on parts of the training data that account for the classifier's surroundings."""
-    from sklearn_rnnbound.report import BoundCurve
-
-    composition = Composition.of(estimator)
-    delta = composition.classifier.delta if delta is None else delta
-    curve = composition.classifier.bound_curve_(
-        composition.transform(X), y, delta=delta / composition.n_candidates, **options
-    )
-    reports = (
-        replace(report, bounds=tuple(composition._adjusted(bound) for bound in report), delta=delta)
-        for report in curve.reports
-    )
-    return BoundCurve(curve.n_samples, tuple(reports))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from sklearn_rnnbound.composition import Composition
+from sklearn_rnnbound.network import score_margins
 from sklearn_rnnbound.plotting._style import ERROR_COLOR, legend_beside, pyplot
 
 if TYPE_CHECKING:
@@ -220,14 +222,8 @@ class MarginDistributionDisplay:
 
 
 def _margins(classifier: RNNBoundClassifier, X: Any, y: Any) -> np.ndarray:
-    """Score of the label less the largest other score; -inf where scores overflow."""
-    scores = np.array(classifier.decision_function(X), dtype=np.float64)
-    if scores.ndim == 1:
-        scores = np.stack([np.zeros_like(scores), scores], axis=1)
-    rows = np.arange(len(scores))
-    numbers = classifier._class_numbers(y, len(scores)).numpy()
-    own = scores[rows, numbers]
-    scores[rows, numbers] = -np.inf
-    margins = own - scores.max(axis=1)
+    """Margins of the scores; -inf where these overflow."""
+    scores = torch.from_numpy(classifier._scores(X))
+    margins = score_margins(scores, classifier._class_numbers(y, len(scores))).double().numpy()
     margins[np.isnan(margins)] = -np.inf
     return margins

@@ -6,20 +6,17 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, validate_params
 
 from sklearn_rnnbound.plotting._style import ERROR_COLOR, legend_beside, log_scale, pyplot
-from sklearn_rnnbound.spectrum import min_eigenvalue
-from sklearn_rnnbound.validation import DTYPES, as_array_like
+from sklearn_rnnbound.spectrum import eigenvalues, min_eigenvalue
+from sklearn_rnnbound.validation import DTYPES, as_array_like, as_steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["SpectrumDisplay"]
-
-_CHUNK_ENTRIES = 2**24
 
 
 class SpectrumDisplay:
@@ -108,18 +105,9 @@ class SpectrumDisplay:
         """
         X, ndim = as_array_like(X)
         X = check_array(X, dtype=DTYPES, ensure_2d=ndim != 3, allow_nd=True, input_name="X")
-        if X.ndim == 2:
-            if X.shape[1] % step_size:
-                raise ValueError(
-                    f"X has {X.shape[1]} columns, which is not a multiple of step_size={step_size}"
-                )
-            X = X.reshape(len(X), -1, step_size)
-        if 0 in X.shape:
-            raise ValueError(
-                f"X has shape {X.shape}: sequences need at least one step and one feature"
-            )
+        X = as_steps(X, step_size)
         display = cls(
-            _eigenvalues(X),
+            eigenvalues(X),
             min_eigenvalue=min_eigenvalue(X),
             n_samples=len(X),
             noise_std=float(noise_std),
@@ -186,26 +174,3 @@ class SpectrumDisplay:
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
-
-
-def _eigenvalues(X: np.ndarray) -> np.ndarray:
-    """Eigenvalues of X^T X / n in descending order, without those that rounding leaves no digit."""
-    n, width = len(X), X.shape[1] * X.shape[2]
-    scale = max(float(np.abs(X[rows]).max()) for rows in gen_batches(n, _rows(width))) or 1.0
-    gram = np.zeros((min(n, width),) * 2)
-    if n < width:
-        flat = X.reshape(n, width).astype(np.float64) / scale
-        gram = flat @ flat.T
-    else:
-        for rows in gen_batches(n, _rows(width)):
-            flat = X[rows].reshape(-1, width).astype(np.float64) / scale
-            gram += flat.T @ flat
-    found = scipy.linalg.eigvalsh(gram, overwrite_a=True, check_finite=False)[::-1]
-    found[found <= len(found) * np.finfo(np.float64).eps * found[0]] = 0.0
-    eigenvalues = np.zeros(width)
-    eigenvalues[: len(found)] = found / n * scale * scale
-    return eigenvalues
-
-
-def _rows(width: int) -> int:
-    return max(1, _CHUNK_ENTRIES // width)

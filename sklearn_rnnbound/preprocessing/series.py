@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_rnnbound.validation import DTYPES, as_array_like
+from sklearn_rnnbound.validation import DTYPES, as_array_like, as_steps
 
 __all__ = ["SequencePadder", "SequenceScaler"]
 
@@ -307,7 +307,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         else:
             X = validate_data(self, X, dtype=DTYPES)
         self._fitted_on_3d = ndim == 3
-        mean, scale = _moments(self._as_steps(X))
+        mean, scale = _moments(as_steps(X, self.step_size))
         self.mean_ = mean if self.with_mean else np.zeros_like(mean)
         self.scale_ = scale if self.with_std else np.ones_like(scale)
         self.n_samples_fit_ = len(X) if self.with_mean or self.with_std else 0
@@ -387,24 +387,9 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         return check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
 
-    def _as_steps(self, X: np.ndarray) -> np.ndarray:
-        """View of 2-D or 3-D input as (n, L, d)."""
-        if X.ndim == 2:
-            if X.shape[1] % self.step_size:
-                raise ValueError(
-                    f"X has {X.shape[1]} columns, which is not a multiple of "
-                    f"step_size={self.step_size}; 2-D input is read as steps of step_size columns"
-                )
-            return X.reshape(len(X), -1, self.step_size)
-        if 0 in X.shape:
-            raise ValueError(
-                f"X has shape {X.shape}: sequences need at least one step and one feature"
-            )
-        return X
-
     def _map(self, X: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Values of the function at all steps but padding."""
-        sequences = self._as_steps(X)
+        sequences = as_steps(X, self.step_size)
         _check_n_features(self, sequences.shape[2], len(self.scale_))
         mapped = np.zeros(sequences.shape, sequences.dtype)
         for part in _parts(sequences):
