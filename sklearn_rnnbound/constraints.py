@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,62 +16,89 @@ __all__ = ["Box", "Radius", "WeightConstraints", "project_rows_", "row_norm"]
 Radius = float | tuple[float, float] | None
 
 
-def _project_l1(rows: torch.Tensor, radius: float) -> torch.Tensor:
-    """Euclidean projection of float64 rows outside an l1 ball (Duchi et al. 2008, Figure 1)."""
-    if radius < rows.shape[1] * torch.finfo(rows.dtype).tiny:
-        # Shared among the entries such a radius underflows: zero, inside the ball, is the answer.
-        return torch.zeros_like(rows)
-    # The threshold is found relative to the largest entry: rows far outside lose no digits.
-    magnitudes = rows.abs()
-    magnitudes -= magnitudes.amax(1, keepdim=True)
-    ordered = magnitudes.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(1) - radius
-    counts = torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device=rows.device)
-    last = (ordered * counts > excess).sum(1, keepdim=True) - 1
-    shrunk = (magnitudes - (excess / counts).gather(1, last)).clamp(min=0)
-    # The running sums above leave the norm off the radius in the last digits.
-    shrunk *= radius / shrunk.sum(1, keepdim=True)
-    return shrunk * rows.sign()
+def _project_simplex(sizes: torch.Tensor, radius: float) -> torch.Tensor:
+    """Euclidean projection of float64 rows >= 0 with larger sums on the simplex of a radius.
+
+    The sum is convex and piecewise linear in the threshold that is subtracted. Newton's method
+    climbs to the root from below, and each step that falls short of it sets entries to zero for
+    good (Michelot 1986). A sort is up to 1.3 times faster on few narrow rows, slower on others.
+    """
+    width = sizes.shape[1]
+    slack = width * torch.finfo(sizes.dtype).eps
+    # In radii, relative to the largest entry: rows far outside lose no digits, nothing overflows.
+    sizes = sizes.clamp(max=torch.finfo(sizes.dtype).max)
+    sizes.sub_(sizes.amax(1, keepdim=True)).div_(radius).add_(1).relu_()
+    # So many steps are enough in exact arithmetic; a handful is the rule.
+    for _ in range(width):
+        sums = sizes.sum(1, keepdim=True)
+        if sums.amax().item() <= 1 + slack:
+            break
+        # A row that is done stands still, so that no row depends on the others.
+        excess = torch.threshold_(sums.sub_(1), slack, 0.0)
+        sizes.sub_(excess.div_(sizes.sign().sum(1, keepdim=True))).relu_()
+    # The rounding of the steps leaves the sums off the radius in the last digits.
+    return sizes.mul_(radius / sizes.sum(1, keepdim=True))
 
 
-def _project_ball_rows_(A: torch.Tensor, radius: float) -> None:
-    """Project in place the rows of A whose l1 norm may exceed the radius in some rounding.
+def _project_part_rows_(
+    A: torch.Tensor, sizes_of: Callable[[torch.Tensor], torch.Tensor], radius: float
+) -> None:
+    """Project in place the rows of A that may be too large: in |A|, or in the part of one sign.
 
-    With u = eps/2 and width w, a row with a computed norm up to radius (1 - 2 w u) satisfies
+    With u = eps/2 and width w, a row with a computed sum up to radius (1 - 2 w u) satisfies
     the constraint in every order of summation and after rounding of the radius itself; a row
     that is projected goes to radius (1 - 3 w u), so that it is not caught again.
     """
-    slack = A.shape[1] * torch.finfo(A.dtype).eps
-    violators = A.abs().sum(1) > radius * (1 - slack)
-    if violators.any():
+    finfo = torch.finfo(A.dtype)
+    slack = A.shape[-1] * finfo.eps
+    limit = radius * (1 - slack)
+    sums = sizes_of(A).sum(-1)
+    # This ends nearly every call, at less cost than the mask. NaN goes on to the mask.
+    if sums.amax().item() <= limit:
+        return
+    violators = (sums > limit).nonzero(as_tuple=True)
+    rows = A[violators]
+    if len(rows) == 0:
+        return
+    sizes = sizes_of(rows)
+    if radius < A.shape[-1] * finfo.tiny:
+        # Shared among the entries such a radius underflows: zero, inside the ball, is the answer.
+        shrunk = torch.zeros_like(rows)
+    else:
         inside = radius * (1 - 1.5 * slack)
-        A[violators] = _project_l1(A[violators].double(), inside).to(A.dtype)
+        shrunk = _project_simplex(sizes.double(), inside).to(A.dtype)
+    A[violators] = torch.where(sizes > 0, shrunk.copysign_(rows), rows)
 
 
 def project_rows_(A: torch.Tensor, radius: Radius) -> None:
     """Project every row of A, in place, on its l1 ball or within its sign budgets.
 
     The result satisfies the constraint in the dtype of A, in float64 and in any order of
-    summation; it may lie inside the set by ``2 * (width + 1) * eps``, relatively.
+    summation; it may lie inside the set by ``2 * (width + 1) * eps``, relatively. Each row is
+    projected for itself, with the same result whatever the others are. A row with a NaN stays
+    as it is; infinite entries count as the largest number that there is.
 
     Parameters
     ----------
-    A : torch.Tensor of shape (rows, width)
-        Weights, overwritten.
+    A : torch.Tensor of shape (..., rows, width)
+        Weights, overwritten; any strides.
     radius : float, pair of floats or None
         l1 radius, or (beta+, beta-): bounds on the sums of the positive and of the negative
         parts. None: nothing happens.
+
+    References
+    ----------
+    C. Michelot, "A finite algorithm for finding the projection of a point onto the canonical
+    simplex of R^n", Journal of Optimization Theory and Applications 50, 1986.
     """
     if radius is None:
         return
     if isinstance(radius, tuple):
         # A projection never flips a sign, so the two parts separate.
-        positive, negative = A.clamp(min=0), (-A).clamp(min=0)
-        _project_ball_rows_(positive, radius[0])
-        _project_ball_rows_(negative, radius[1])
-        torch.sub(positive, negative, out=A)
+        _project_part_rows_(A, torch.relu, radius[0])
+        _project_part_rows_(A, lambda rows: rows.neg().relu_(), radius[1])
     else:
-        _project_ball_rows_(A, radius)
+        _project_part_rows_(A, torch.abs, radius)
 
 
 def row_norm(A: np.ndarray, radius: Radius = None) -> float | tuple[float, float]:
@@ -142,6 +170,9 @@ class WeightConstraints:
     beta_v: Radius = None
     unit_types: int = 1
     box: Box | None = None
+    _ends: dict[tuple[torch.dtype, torch.device], tuple[Weights, Weights]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def with_box(self, box: Box, like: torch.Tensor) -> WeightConstraints:
         """The same constraints with a box; ValueError where the box lets weights leave a radius.
@@ -169,35 +200,43 @@ class WeightConstraints:
                 )
         return replace(self, box=box)
 
-    def _signs(self, U: torch.Tensor) -> torch.Tensor:
-        signs = U.new_ones(U.shape[0])
-        signs[(U.shape[0] + 1) // 2 :] = -1
-        return signs
-
     def orient_(self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor) -> None:
         """Give fresh weights the signs that their unit type asks for, in place."""
         if self.unit_types == 2:
-            signs = self._signs(U)
-            U.abs_().mul_(signs[:, None])
+            half = (U.shape[-2] + 1) // 2
+            U.abs_()[..., half:, :].neg_()
             W.abs_()
-            V.abs_().mul_(signs)
-            if len(V) == 2:
-                V[0] = 0
+            V.abs_()[..., half:].neg_()
+            if V.shape[-2] == 2:
+                V[..., 0, :].zero_()
 
     def project_(self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor) -> None:
-        """Euclidean projection of the weights on the constraint set, in place."""
+        """Euclidean projection of the weights on the constraint set, in place.
+
+        Parameters
+        ----------
+        U, W, V : torch.Tensor of shapes (..., m, d), (..., m, m), (..., k, m)
+            Weights of one network or of a stack of networks, overwritten; any strides.
+        """
         if self.box is not None:
-            for weight, low, high in zip((U, W, V), *self.box.ends(U), strict=True):
+            key = U.dtype, U.device
+            if key not in self._ends:
+                self._ends[key] = self.box.ends(U)
+            for weight, low, high in zip((U, W, V), *self._ends[key], strict=True):
                 torch.clamp(weight, low, high, out=weight)
             return
         if self.unit_types == 2:
             # Clamping first and projecting on the ball then is the projection on both.
-            signs = self._signs(U)
-            U.mul_(signs[:, None]).clamp_(min=0).mul_(signs[:, None])
-            W.clamp_(min=0).mul_(signs[:, None] == signs)
-            V.mul_(signs).clamp_(min=0).mul_(signs)
-            if len(V) == 2:
-                V[0] = 0
+            half = (U.shape[-2] + 1) // 2
+            U[..., :half, :].clamp_(min=0)
+            U[..., half:, :].clamp_(max=0)
+            W.clamp_(min=0)
+            W[..., :half, half:].zero_()
+            W[..., half:, :half].zero_()
+            V[..., :half].clamp_(min=0)
+            V[..., half:].clamp_(max=0)
+            if V.shape[-2] == 2:
+                V[..., 0, :].zero_()
         project_rows_(U, self.beta_u)
         project_rows_(W, self.beta_w)
         project_rows_(V, self.beta_v)

@@ -1,4 +1,4 @@
-"""Projections against a quadratic program, bisection and every order of summation."""
+"""Projections against a quadratic program, bisection, a sort and every order of summation."""
 
 from fractions import Fraction
 
@@ -51,6 +51,17 @@ def bisected(v, radius):
     return np.sign(v) * [float(max(size - high, 0)) for size in sizes]
 
 
+def textbook(rows, radius):
+    """Projection of rows outside an l1 ball by sorting (Duchi et al. 2008, Figure 1)."""
+    sizes = np.abs(rows).astype(np.float64)
+    ordered = -np.sort(-sizes, axis=1)
+    counts = np.arange(1, rows.shape[1] + 1)
+    thresholds = (np.cumsum(ordered, axis=1) - radius) / counts
+    last = (ordered > thresholds).sum(axis=1) - 1
+    threshold = thresholds[np.arange(len(rows)), last]
+    return np.sign(rows) * np.maximum(sizes - threshold[:, None], 0)
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("radius", [0.3, 1.0, 2.5])
 def test_ball_against_a_quadratic_program(seed, radius):
@@ -81,7 +92,7 @@ def spread_rows(seed, n_rows, width, dtype=np.float64):
     return rows.reshape(-1, width).astype(dtype)
 
 
-@pytest.mark.parametrize("width", [1, 2, 7, 33])
+@pytest.mark.parametrize("width", [1, 2, 7, 33, 129])
 @pytest.mark.parametrize("radius", [1e-3, 0.9, 7.0])
 def test_ball_against_exact_bisection(width, radius):
     rows = spread_rows(width, 5, width)
@@ -89,7 +100,7 @@ def test_ball_against_exact_bisection(width, radius):
     np.testing.assert_allclose(projected(rows, radius), expected, rtol=0, atol=1e-12 * radius)
 
 
-@pytest.mark.parametrize("width", [1, 2, 7, 33])
+@pytest.mark.parametrize("width", [1, 2, 7, 33, 129])
 @pytest.mark.parametrize("budgets", [(1e-3, 7.0), (0.9, 0.3), (0.0, 1.0)])
 def test_sign_budgets_against_exact_bisection(width, budgets):
     rows = spread_rows(width, 5, width)
@@ -103,6 +114,123 @@ def test_sign_budgets_against_exact_bisection(width, budgets):
         for v in rows
     ]
     np.testing.assert_allclose(projected(rows, budgets), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float32, 2e-7), (np.float64, 1e-12)])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_wide_rows_against_a_sort(dtype, atol, scale):
+    width, rng = 10_000, np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(size=(6, width)), rng.standard_cauchy(size=(6, width))])
+    rows = (scale * rows).astype(dtype)
+    result = projected(rows, 1.0)
+    # The result lies inside by up to 3 width eps / 2 of the radius.
+    atol += 1.5 * width * np.finfo(dtype).eps
+    np.testing.assert_allclose(result, textbook(rows, 1.0), rtol=0, atol=atol)
+    for sums in sums_in_many_orders(result, rng):
+        assert (sums <= 1).all()
+    np.testing.assert_array_equal(projected(result, 1.0), result)
+
+
+@pytest.mark.parametrize("width", [7, 128, 10_000])
+def test_single_precision_is_rounded_once(width):
+    rows = np.random.default_rng(width).normal(size=(5, width)).astype(np.float32)
+    eps = float(np.finfo(np.float32).eps)
+    inside = 0.9 * (1 - 1.5 * width * eps)
+    expected = textbook(rows.astype(np.float64), inside)
+    np.testing.assert_allclose(projected(rows, 0.9), expected, rtol=eps, atol=1e-13)
+
+
+def staircase(n_stairs):
+    """A row whose every entry but two is dropped by a Newton step of its own, for radius 1.
+
+    With the n largest entries and their threshold t, the next entry lies below t by a gap that
+    grows so fast that the threshold with this entry is still below the entry before.
+    """
+    entries, threshold, gap = [1.0, 1.0], Fraction(1, 2), Fraction(1, 10**13)
+    for count in range(3, 3 + n_stairs):
+        entries.append(float(threshold - gap))
+        threshold -= gap / count
+        gap *= count
+    assert min(entries) > 0
+    return np.array(entries)
+
+
+@pytest.mark.parametrize("n_zeros", [0, 100])
+@pytest.mark.parametrize("n_stairs", [1, 5, 12])
+def test_a_row_that_takes_one_step_for_every_entry(n_stairs, n_zeros):
+    row = np.r_[staircase(n_stairs), np.zeros(n_zeros)]
+    beside = np.random.default_rng(0).normal(size=(3, len(row)))
+    result = projected(np.concatenate([row[None], beside]), 1.0)
+    assert np.count_nonzero(result[0]) == 2
+    np.testing.assert_allclose(result[0, :2], 0.5, rtol=0, atol=1e-12)
+    expected = [bisected(v, 1.0) for v in beside]
+    np.testing.assert_allclose(result[1:], expected, rtol=0, atol=1e-12)
+
+
+def exact_sum(values):
+    return sum((Fraction(abs(value)) for value in values.tolist()), Fraction(0))
+
+
+any_float = st.one_of(
+    st.floats(allow_nan=False),
+    st.floats(-10, 10),
+    st.sampled_from([0.0, -0.0, 5e-324, -1e-310, 1.0, -1.0, 1.0 + 2**-52, 1e308, -1e308]),
+)
+
+
+@pytest.mark.parametrize("repeats", [1, 70])
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    v=st.lists(any_float, min_size=1, max_size=20),
+    beta=st.one_of(st.floats(0, 10), st.floats(0, 1e300), st.sampled_from([5e-324, 1e-307])),
+)
+def test_extreme_rows_and_radii(v, beta, repeats):
+    v = np.array(v * repeats)
+    result = projected(v[None], beta)[0]
+    assert exact_sum(result) <= Fraction(beta)
+    assert (np.abs(result) <= np.abs(v)).all()
+    assert (result * np.sign(v) >= 0).all()
+    # Larger entries stay larger, and equal ones equal.
+    order = np.argsort(np.abs(v))
+    assert (np.diff(np.abs(result[order])) >= 0).all()
+    ties = np.diff(np.abs(v[order])) == 0 if np.isfinite(v).all() else []
+    assert not np.diff(np.abs(result[order]))[ties].any()
+    np.testing.assert_array_equal(projected(result[None], beta)[0], result)
+    # What is not left alone fills the ball.
+    slack = Fraction(2 * (len(v) + 1) * np.finfo(float).eps)
+    if beta > len(v) * np.finfo(float).tiny and not np.array_equal(result, v):
+        assert exact_sum(result) >= (1 - slack) * Fraction(beta)
+
+
+@pytest.mark.parametrize("repeats", [1, 70])
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    v=st.lists(st.floats(-5, 5), min_size=6, max_size=6),
+    w=st.lists(st.floats(-5, 5), min_size=6, max_size=6),
+    radius=st.one_of(st.floats(0.01, 5), st.tuples(st.floats(0, 5), st.floats(0.01, 5))),
+)
+def test_no_two_points_move_apart(v, w, radius, repeats):
+    before = np.tile([v, w], repeats)
+    after = projected(before, radius)
+    assert np.linalg.norm(after[0] - after[1]) <= np.linalg.norm(before[0] - before[1]) + 1e-12
+
+
+@pytest.mark.parametrize("repeats", [1, 70])
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    v=st.lists(st.floats(-5, 5), min_size=1, max_size=20),
+    beta=st.floats(0.01, 5),
+)
+def test_one_threshold_is_taken_from_every_entry(v, beta, repeats):
+    v = np.array(v * repeats)
+    result = projected(v[None], beta)[0]
+    taken, kept = np.abs(v) - np.abs(result), result != 0
+    if np.abs(v).sum() > beta:
+        threshold = taken[kept].max()
+        np.testing.assert_allclose(taken[kept], threshold, rtol=0, atol=1e-13)
+        assert (np.abs(v[~kept]) <= threshold + 1e-13).all()
+    else:
+        np.testing.assert_allclose(taken, 0, atol=1e-13)
 
 
 def near_boundary(beta, width, dtype):
@@ -213,10 +341,43 @@ def test_radius_zero_leaves_nothing(radius):
     np.testing.assert_array_equal(projected(rows, radius), np.zeros((2, 3)))
 
 
+@pytest.mark.parametrize("repeats", [1, 50])
 @pytest.mark.parametrize("radius", [4e-309, 5e-324])
-def test_subnormal_radius_leaves_next_to_nothing(radius):
-    rows = np.array([[1.0, -2.0, 2.0], [1.0, 0.0, 0.0]])
+def test_subnormal_radius_leaves_next_to_nothing(radius, repeats):
+    rows = np.tile([[1.0, -2.0, 2.0], [1.0, 0.0, 0.0]], repeats)
     assert (np.abs(projected(rows, radius)).sum(1) <= radius).all()
+
+
+@pytest.mark.parametrize("repeats", [1, 50])
+@pytest.mark.parametrize("radius", [1e-44, 3e-45, 1e-40])
+def test_subnormal_radius_in_single_precision(radius, repeats):
+    rows = np.tile([[1.0, -2.0, 2.0], [1.0, 1.0, 0.0]], repeats).astype(np.float32)
+    assert (np.abs(projected(rows, radius).astype(np.float64)).sum(1) <= radius).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_zeros", [0, 100])
+def test_infinite_entries_share_the_radius(dtype, n_zeros):
+    def padded(rows):
+        return np.pad(np.array(rows, dtype=dtype), ((0, 0), (0, n_zeros)))
+
+    rows = padded([[np.inf, -3.0, 1e30], [np.inf, 0.0, -np.inf]])
+    rtol = 2 * rows.shape[1] * np.finfo(dtype).eps
+    expected = padded([[1, 0, 0], [0.5, 0, -0.5]])
+    np.testing.assert_allclose(projected(rows, 1.0), expected, rtol=rtol)
+    expected = padded([[2, -1, 0], [2, 0, -1]])
+    np.testing.assert_allclose(projected(rows, (2.0, 1.0)), expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("radius", [1.0, (1.0, 0.5)])
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_nan_stays_where_it_is(radius, n_rows):
+    rows = np.array([[np.nan, 5.0, -5.0], [1.0, 5.0, -5.0]])[:n_rows]
+    result = projected(rows, radius)
+    np.testing.assert_array_equal(result[0], rows[0])
+    np.testing.assert_array_equal(
+        result[1:], projected(rows[1:], radius) if n_rows > 1 else rows[1:]
+    )
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-6), (np.float64, 2e-15)])
@@ -399,3 +560,98 @@ def test_class_zero_of_two_is_read_out_as_zero_under_two_unit_types():
     three = random_weights(0, k=3)
     constraints.orient_(*three)
     assert three[2].any(1).all()
+
+
+@pytest.mark.parametrize("radius", [2.0, (1.0, 0.9)])
+def test_weights_inside_are_not_written_to(radius):
+    weights = [weight / 20 for weight in random_weights(0)]
+    versions = [weight._version for weight in weights]
+    WeightConstraints(radius, radius, radius).project_(*weights)
+    assert [weight._version for weight in weights] == versions
+
+
+def stack_of_weights(dtype, m=5, d=3, k=2, n_models=4, gap=3):
+    """Weights of models as views of one buffer, with gaps; some rows inside, some far outside."""
+    rng = np.random.default_rng(0)
+    shapes = [(m, d), (m, m), (k, m)]
+    size = sum(rows * width + gap for rows, width in shapes) + gap
+    theta = rng.normal(size=(n_models, size)) * 10.0 ** rng.integers(-3, 2, size=(n_models, size))
+    theta = torch.tensor(theta, dtype=dtype)
+    views, start = [], gap
+    outside = torch.ones(size, dtype=torch.bool)
+    for rows, width in shapes:
+        stop = start + rows * width
+        views.append(theta[:, start:stop].view(n_models, rows, width))
+        outside[start:stop] = False
+        start = stop + gap
+    return theta, views, outside
+
+
+stack_constraints = {
+    "balls": WeightConstraints(0.8, 0.6, 0.5),
+    "budgets": WeightConstraints((0.8, 0.1), (0.3, 0.2), (0.0, 0.5)),
+    "mixed": WeightConstraints(None, 0.6, (0.2, 0.5)),
+    "types": WeightConstraints(0.8, None, 0.5, unit_types=2),
+    "box": WeightConstraints(box=box_around(random_weights(1, m=5), 0.5)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("name", stack_constraints)
+@pytest.mark.parametrize("change", ["project_", "orient_"])
+def test_a_stack_is_changed_in_place_as_each_model_alone(dtype, k, name, change):
+    constraints = stack_constraints[name]
+    if constraints.box is not None:
+        constraints = WeightConstraints(box=box_around(random_weights(1, m=5, k=k), 0.5))
+    theta, stack, outside = stack_of_weights(dtype, k=k)
+    before = theta.clone()
+    assert not stack[0].is_contiguous()
+    alone = [[weight[i].clone() for weight in stack] for i in range(len(theta))]
+    getattr(constraints, change)(*stack)
+    for i, weights in enumerate(alone):
+        getattr(constraints, change)(*weights)
+        for weight, stacked in zip(weights, stack, strict=True):
+            assert torch.equal(stacked[i], weight)
+    assert torch.equal(theta[:, outside], before[:, outside])
+    if change == "project_":
+        assert (theta != before).any(1).all()
+
+
+@pytest.mark.parametrize("radius", [0.9, (0.9, 0.4)])
+@pytest.mark.parametrize("width", [3, 31, 128])
+def test_rows_of_a_stack_do_not_depend_on_each_other(radius, width):
+    rows = torch.tensor(spread_rows(0, 20, width, np.float32))
+    stack = torch.cat([rows, torch.ones(4, width)])
+    expected = torch.cat([torch.tensor(projected(row[None].numpy(), radius)) for row in stack])
+    stack = stack.view(4, -1, width).clone()
+    project_rows_(stack, radius)
+    assert torch.equal(stack.view(-1, width), expected)
+
+
+def test_a_diverged_model_leaves_the_others_of_its_stack_alone():
+    _, stack, _ = stack_of_weights(torch.float64)
+    expected = [weight[1:].clone() for weight in stack]
+    constraints = stack_constraints["balls"]
+    constraints.project_(*expected)
+    for weight in stack:
+        weight[0] = np.nan
+    constraints.project_(*stack)
+    for weight, others in zip(stack, expected, strict=True):
+        assert weight[0].isnan().all()
+        assert torch.equal(weight[1:], others)
+
+
+def test_one_box_serves_weights_of_either_precision():
+    center = random_weights(0)
+    constraints = WeightConstraints(box=box_around(center, 0.2))
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        weights = [weight.to(dtype) for weight in random_weights(1)]
+        expected = [
+            np.clip(weight.double().numpy(), *sorted_ends(w.numpy(), 0.2))
+            for weight, w in zip(weights, center, strict=True)
+        ]
+        constraints.project_(*weights)
+        for weight, value in zip(weights, expected, strict=True):
+            assert weight.dtype == dtype
+            np.testing.assert_allclose(weight, value, rtol=4 * torch.finfo(dtype).eps)
