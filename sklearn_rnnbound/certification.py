@@ -291,7 +291,7 @@ class BoundMethods:
         with self._threads(len(sequences), sequences.shape[2]):
             reach = sensitivities(U, W, V, sequences.shape[1])
             start = 0
-            for chunk in input_chunks(sequences, len(W)):
+            for chunk in input_chunks(sequences):
                 scores = network_scores(network, chunk.double())
                 top, predicted = scores.max(1)
                 # Steps from the first that is not padding; none for an empty sequence.
@@ -333,16 +333,16 @@ class BoundMethods:
         if X is None:
             if y is not None:
                 raise ValueError("y was given without X")
-            inputs = self._statistics.noisy or self._statistics.clean
-            return inputs.fisher_rao if form == "linearized" else inputs.fisher_rao_gradient
+            if form == "gradient":
+                return self._statistics.fisher_rao_gradient
+            return (self._statistics.noisy or self._statistics.clean).fisher_rao
         if form == "gradient" and y is None:
             raise ValueError("form='gradient' needs the labels y of X")
         sequences = as_tensor(self._validate_new(X).astype(self.U_.dtype, copy=False))
         network = self.net_.module_
         with self._threads(len(sequences), sequences.shape[2]):
             if form == "linearized":
-                chunks = input_chunks(sequences, network.recurrence.hidden_size)
-                return fisher_rao_norm(*self._weights(), chunks=chunks)
+                return fisher_rao_norm(*self._weights(), chunks=input_chunks(sequences))
             return gradient_norm(network, sequences, self._class_numbers(y, len(sequences)))
 
     def _class_numbers(self, y: Any, n: int) -> torch.Tensor:
@@ -388,7 +388,7 @@ class BoundMethods:
                 f"{name_y} holds none of the labels {self.classes_.tolist()}, but for example "
                 f"{y[0]!r}"
             )
-        device = self.net_.module_.readout.weight.device
+        device = self.net_.module_.theta.device
         return as_tensor(X).to(device), torch.from_numpy(numbers).to(device)
 
     def _count_errors(

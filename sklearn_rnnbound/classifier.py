@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -54,6 +54,7 @@ from sklearn_rnnbound.training import (
     RampLoss,
     Sequences,
     Stopping,
+    Training,
     TrainingRecord,
     as_tensor,
     train,
@@ -78,6 +79,29 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
 _WORK_FOR_THREADS = 2**24
 
 ArrayWeights = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit between its checks and its end.
+
+    Parameters
+    ----------
+    training : Training
+        The net with its data.
+    classes : ndarray of shape (k,)
+        Class labels.
+    weighted : bool
+        Whether the samples have weights.
+    n_learned : int
+        Number of samples that the weights will have learned from, those of a prior included.
+    """
+
+    training: Training
+    classes: np.ndarray
+    weighted: bool
+    n_learned: int
+
 
 _RADIUS = [Interval(Real, 0, None, closed="left"), tuple, list, None]
 _POSITIVE_OR_NONE = [Interval(Real, 0, None, closed="neither"), None]
@@ -388,12 +412,20 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """
         before = dict(self.__dict__)
         try:
-            return self._fit(X, y, sample_weight)
+            fit = self._prepare(X, y, sample_weight)
+            data = fit.training.data
+            with self._threads(len(data), data.X.shape[2]):
+                (error,) = train([fit.training])
+                if error is not None:
+                    raise error
+                self._conclude(fit)
         except BaseException:
             self.__dict__ = before
             raise
+        return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> RNNBoundClassifier:
+    def _prepare(self, X: Any, y: Any, sample_weight: Any) -> Fit:
+        """Everything of a fit that comes before training."""
         constraints = self._constraints()
         if self.loss == "ramp" and isinstance(self.margin, str):
             raise ValueError(
@@ -464,29 +496,29 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 train_split=None if validation is None else lambda part: (part, validation),
                 callbacks=self.callbacks,
             )
-            record = train(
-                net,
-                data,
-                validation,
-                Stopping(self.max_iter, self.tol, self.n_iter_no_change),
-                self._progress(net, data),
-            )
-            # Callbacks may have moved the weights after the last step.
-            constraints.project_(*module.weights)
-            net.limit_fisher_rao_(data.X)
-            net.train_split = None
-            self._keep(net, constraints, classes, record)
-            self._setting = self._make_setting(constraints, weighted=weights is not None)
-            self._fitted_box = constraints.box
-            self._n_learned = len(X) + self._n_prior + n_before
-            self._statistics = self._reduce(data.X, data.targets)
+        stopping = Stopping(self.max_iter, self.tol, self.n_iter_no_change)
+        training = Training(net, data, validation, stopping, self._progress(net, data))
+        n_learned = len(X) + self._n_prior + n_before
+        return Fit(training, classes, weights is not None, n_learned)
+
+    def _conclude(self, fit: Fit) -> None:
+        """Everything of a fit that comes after training."""
+        net, data, record = fit.training.net, fit.training.data, fit.training.record
+        # Callbacks may have moved the weights after the last step.
+        net.constraints.project_(*net.module_.weights)
+        net.limit_fisher_rao_(data.X)
+        net.train_split = None
+        self._keep(net, fit.classes, record)
+        self._setting = self._make_setting(net.constraints, weighted=fit.weighted)
+        self._fitted_box = net.constraints.box
+        self._n_learned = fit.n_learned
+        self._statistics = self._reduce(data.X, data.targets)
         if not record.converged:
             warnings.warn(
                 f"max_iter={self.max_iter} epochs reached, and training has not converged yet.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        return self
 
     def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
@@ -656,9 +688,11 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         device: torch.device,
         split_seed: int,
     ) -> tuple[Sequences, Sequences | None]:
-        """Training data on the device, and the validation part."""
-        inputs = as_tensor(X).to(device)
-        numbers = torch.from_numpy(targets).to(device)
+        """Training data, on the device if it has room for them, and the validation part."""
+        inputs = as_tensor(X)
+        if _has_room(device, inputs.nbytes):
+            inputs = inputs.to(device)
+        numbers = torch.from_numpy(targets).to(inputs.device)
         loss_weights = None if weights is None else torch.from_numpy(weights).to(inputs)
         if not self.early_stopping:
             return Sequences(inputs, numbers, loss_weights), None
@@ -674,7 +708,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 f"early_stopping cannot hold out validation_fraction={self.validation_fraction} of "
                 f"every class: {error}"
             ) from error
-        rows, held_out = (torch.from_numpy(np.sort(part)).to(device) for part in parts)
+        rows, held_out = (torch.from_numpy(np.sort(part)).to(inputs.device) for part in parts)
         return (
             Sequences(inputs, numbers, loss_weights, rows),
             Sequences(inputs, numbers, loss_weights, held_out),
@@ -717,8 +751,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 if isinstance(self.margin, str) or self.loss == "cross_entropy"
                 else RampLoss(self.margin)
             ),
-            classes=list(range(len(module.readout.weight))),
-            device=str(module.readout.weight.device),
+            classes=list(range(module.shape[2])),
+            device=str(module.theta.device),
             **options,
         ).initialize()
 
@@ -726,7 +760,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """Function that prints the line of an epoch, or does nothing."""
 
         def print_line(record: TrainingRecord) -> None:
-            error = float((net.scores(data.X).argmax(1) != data.targets).double().mean())
+            predicted = net.scores(data.X).argmax(1).to(data.targets.device)
+            error = float((predicted != data.targets).double().mean())
             norms = (row_norm(weight.cpu().numpy()) for weight in net.module_.weights)
             line = (
                 f"epoch {len(record.loss_curve):>4}/{self.max_iter}"
@@ -742,7 +777,6 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     def _keep(
         self,
         net: ConstrainedNet,
-        constraints: WeightConstraints,
         classes: np.ndarray,
         record: TrainingRecord,
     ) -> None:
@@ -753,9 +787,9 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         self.U_, self.W_, self.V_ = (
             weight.detach().cpu().numpy().copy() for weight in net.module_.weights
         )
-        self.beta_u_ = row_norm(self.U_, constraints.beta_u)
-        self.beta_w_ = row_norm(self.W_, constraints.beta_w)
-        self.beta_v_ = row_norm(self.V_, constraints.beta_v)
+        self.beta_u_ = row_norm(self.U_, net.constraints.beta_u)
+        self.beta_w_ = row_norm(self.W_, net.constraints.beta_w)
+        self.beta_v_ = row_norm(self.V_, net.constraints.beta_v)
         self.n_iter_ = len(record.loss_curve)
         self.loss_curve_ = record.loss_curve
         self.best_loss_ = None if self.early_stopping else min(record.loss_curve)
@@ -809,7 +843,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         net = self.net_
         if net.noise is None:
             return float(check_memory(self.memory).cache(whitened_norm)(X, [X]))
-        chunks = input_chunks(inputs, len(self.W_), net.noise, net.evaluation_seed)
+        chunks = input_chunks(inputs, net.noise, net.evaluation_seed)
         variance = self._setting.noise_std**2
         return whitened_norm(X, (chunk.cpu().numpy() for chunk in chunks), variance)
 
@@ -939,6 +973,14 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         module = RecurrentNetwork(U, W, V, self._setting.activation)
         self.net_ = self._make_net(module, self._constraints(), seed)
         self.device_ = self.net_.device
+
+
+def _has_room(device: torch.device, n_bytes: int) -> bool:
+    """Whether data of a size may lie on a device; else minibatches travel there one by one."""
+    if device.type != "cuda":
+        return True
+    # The other half is for what training makes of a minibatch, and for other programs.
+    return n_bytes <= torch.cuda.mem_get_info(device)[0] / 2
 
 
 def _tensors(weights: ArrayWeights, like: torch.Tensor | None = None) -> Weights:

@@ -7,8 +7,9 @@ The model is ``g_t = U x_t + W h_{t-1}``, ``h_t = act(g_t)``, ``y = V h_L`` with
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from sklearn_rnnbound.noise import input_chunks
 
 __all__ = [
     "RecurrentNetwork",
+    "Unrolled",
     "Weights",
     "fisher_rao_norm",
     "initial_weights",
@@ -23,6 +25,7 @@ __all__ = [
     "network_scores",
     "score_margins",
     "sensitivities",
+    "split_weights",
     "step_coefficients",
     "theta_derivative",
     "torch_threads",
@@ -36,6 +39,9 @@ Weights = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class RecurrentNetwork(torch.nn.Module):
     """Recurrent network without biases, read out at the last step.
 
+    Its one parameter is theta = (vec U, vec W, vec V), so that clipping and the optimizer's step
+    are single operations.
+
     Parameters
     ----------
     U, W, V : torch.Tensor of shapes (m, d), (m, m), (k, m)
@@ -48,39 +54,177 @@ class RecurrentNetwork(torch.nn.Module):
         self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor, activation: str = "relu"
     ) -> None:
         super().__init__()
-        # Made on the meta device, so that no default initialisation draws from torch's global
-        # generator, and then given memory.
-        with torch.device("meta"):
-            self.recurrence = torch.nn.RNN(
-                U.shape[1], U.shape[0], nonlinearity=activation, bias=False, batch_first=True
-            )
-            self.readout = torch.nn.Linear(V.shape[1], V.shape[0], bias=False)
-        self.to(U.dtype).to_empty(device=U.device)
-        self.load_weights((U, W, V))
+        self.theta = torch.nn.Parameter(torch.cat([U.flatten(), W.flatten(), V.flatten()]))
+        self.shape = U.shape[1], V.shape[1], V.shape[0]
+        self.activation = activation
 
     @property
     def weights(self) -> Weights:
-        """U (m, d), W (m, m) and V (k, m): the parameters themselves, without gradient."""
-        U, W, V = (parameter.data for parameter in self.parameters())
-        return U, W, V
+        """U (m, d), W (m, m) and V (k, m): views of the parameter, without gradient."""
+        return split_weights(self.theta.data, self.shape)
 
     def load_weights(self, weights: Weights) -> None:
         """Copy values into U, W and V, in place."""
-        for parameter, value in zip(self.weights, weights, strict=True):
-            parameter.copy_(value)
+        for own, value in zip(self.weights, weights, strict=True):
+            own.copy_(value)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Scores y of shape (n, k) for sequences X of shape (n, L, d)."""
-        _, last_hidden = self.recurrence(X)
-        return self.readout(last_hidden[0])
+        if torch.is_grad_enabled():
+            # torch leaves `apply` without types.
+            call: Callable[..., torch.Tensor] = _Scores.apply
+            return call(self.theta, X, self.shape, self.activation)
+        return _last_scores(self.weights, X, self.activation)
+
+
+def split_weights(theta: torch.Tensor, shape: tuple[int, int, int]) -> Weights:
+    """U (..., m, d), W (..., m, m) and V (..., k, m) as views of theta (..., P), for (d, m, k)."""
+    d, m, k = shape
+    U, W, V = theta.split([m * d, m * m, k * m], dim=-1)
+    return U.unflatten(-1, (m, d)), W.unflatten(-1, (m, m)), V.unflatten(-1, (k, m))
+
+
+def _activate_(g: torch.Tensor, activation: str) -> torch.Tensor:
+    return g.relu_() if activation == "relu" else g.tanh_()
+
+
+def _slope(h: torch.Tensor, activation: str, out: torch.Tensor) -> torch.Tensor:
+    """act'(g) as a function of h = act(g)."""
+    if activation == "relu":
+        return torch.sign(h, out=out)
+    return torch.mul(h, h, out=out).neg_().add_(1)
+
+
+class Unrolled:
+    """A minibatch of every network of a stack, run through all steps and back.
+
+    The hidden states of all steps are kept. Products that need no recursion, with U on the way in
+    and for the gradients of U and W on the way back, are one matrix product each over all steps.
+    Memory is kept from one minibatch to the next: new memory costs as much as the arithmetic.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (d, m, k).
+    activation : {"relu", "tanh"}
+        Activation of the hidden units.
+    like : torch.Tensor
+        A tensor of the dtype and on the device of the weights.
+
+    Attributes
+    ----------
+    inputs : torch.Tensor of shape (G, L, b, d)
+        The minibatch of each of the G networks, to be filled before a pass forward.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], activation: str, like: torch.Tensor) -> None:
+        self.shape = shape
+        self.activation = activation
+        self._memory = [like.new_empty(0) for _ in range(4)]
+        self.inputs = like.new_empty(0, 0, 0, 0)
+
+    def resize(self, n_networks: int, n_steps: int, n_rows: int) -> None:
+        """Make room for minibatches of `n_rows` sequences; what was there before is lost."""
+        d, m, _ = self.shape
+        if self.inputs.shape[:3] == (n_networks, n_steps, n_rows):
+            return
+        states = n_networks, n_steps, n_rows, m
+        shapes = (*states[:3], d), states, states, (n_networks, n_rows, m)
+        for place, shape in enumerate(shapes):
+            if self._memory[place].numel() < math.prod(shape):
+                self._memory[place] = self._memory[place].new_empty(math.prod(shape))
+        self.inputs, self._hidden, self._errors, self._product = (
+            memory[: math.prod(shape)].view(shape)
+            for memory, shape in zip(self._memory, shapes, strict=True)
+        )
+
+    def forward(self, weights: Weights) -> torch.Tensor:
+        """Scores (G, b, k) by weights U (G, m, d), W (G, m, m) and V (G, k, m)."""
+        U, W, V = weights
+        torch.bmm(self.inputs.flatten(1, 2), U.mT, out=self._hidden.flatten(1, 2))
+        first, *others = self._hidden.unbind(1)
+        h = _activate_(first, self.activation)
+        for g in others:
+            h = _activate_(g.add_(torch.bmm(h, W.mT, out=self._product)), self.activation)
+        return torch.bmm(h, V.mT)
+
+    def backward(
+        self, weights: Weights, score_gradient: torch.Tensor, gradient: Weights
+    ) -> torch.Tensor:
+        """Gradient of a loss after a pass forward.
+
+        Parameters
+        ----------
+        weights : tuple of torch.Tensor
+            The weights of the pass forward.
+        score_gradient : torch.Tensor of shape (G, b, k)
+            Derivative of the loss by the scores.
+        gradient : tuple of torch.Tensor
+            Overwritten by the derivatives of the loss by U, W and V.
+
+        Returns
+        -------
+        errors : torch.Tensor of shape (G, L, b, m)
+            Derivative of the loss by ``g_t = U x_t + W h_{t-1}``.
+        """
+        _, W, V = weights
+        dU, dW, dV = gradient
+        torch.bmm(score_gradient.mT, self._hidden[:, -1], out=dV)
+        *others, last = _slope(self._hidden, self.activation, out=self._errors).unbind(1)
+        error = last.mul_(torch.bmm(score_gradient, V, out=self._product))
+        for slope in reversed(others):
+            error = slope.mul_(torch.bmm(error, W, out=self._product))
+        torch.bmm(self._errors.flatten(1, 2).mT, self.inputs.flatten(1, 2), out=dU)
+        later, earlier = self._errors[:, 1:].flatten(1, 2), self._hidden[:, :-1].flatten(1, 2)
+        torch.bmm(later.mT, earlier, out=dW)
+        return self._errors
+
+
+class _Scores(torch.autograd.Function):
+    """:class:`Unrolled` for autograd: one network, memory of its own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, theta: torch.Tensor, X: torch.Tensor, shape: tuple[int, int, int], activation: str
+    ) -> torch.Tensor:
+        run = Unrolled(shape, activation, theta)
+        run.resize(1, X.shape[1], len(X))
+        run.inputs[0].copy_(X.transpose(0, 1))
+        ctx.run = run
+        ctx.save_for_backward(theta)
+        return run.forward(split_weights(theta[None], shape))[0]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, score_gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
+        (theta,) = ctx.saved_tensors
+        gradient = torch.empty_like(theta)
+        weights, gradients = (split_weights(t[None], ctx.run.shape) for t in (theta, gradient))
+        errors = ctx.run.backward(weights, score_gradient[None], gradients)
+        dX = (errors[0] @ weights[0][0]).transpose(0, 1) if ctx.needs_input_grad[1] else None
+        return gradient, dX, None, None
+
+
+@torch.no_grad()
+def _last_scores(weights: Weights, X: torch.Tensor, activation: str) -> torch.Tensor:
+    """Scores (n, k) where no gradient is asked for: two buffers take turns over the steps."""
+    U, W, V = weights
+    h, g = X.new_empty(2, len(X), len(W))
+    first, *others = X.unbind(1)
+    _activate_(torch.mm(first, U.T, out=h), activation)
+    for x in others:
+        torch.mm(x, U.T, out=g)
+        h, g = _activate_(g.addmm_(h, W.T), activation), h
+    return h @ V.T
 
 
 def network_scores(network: RecurrentNetwork, X: torch.Tensor) -> torch.Tensor:
     """Scores (n, k) of X (n, L, d), computed in blocks of rows without gradients."""
-    device = network.readout.weight.device
+    device = network.theta.device
     with torch.inference_mode():
-        chunks = input_chunks(X, network.recurrence.hidden_size)
-        return torch.cat([network(chunk.to(device)) for chunk in chunks])
+        return torch.cat([network(chunk.to(device)) for chunk in input_chunks(X)])
 
 
 def score_margins(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -154,12 +298,13 @@ def fisher_rao_norm(
     for X in chunks:
         if K is None:
             K = linearized_readout(U.double(), W.double(), V.double(), X.shape[1]).flatten(0, 1)
-        tau = X.double().flatten(1) @ K
+        tau = X.to(K).flatten(1) @ K
         total += float(tau.square().amax(1).sum())
         n += len(X)
     return math.sqrt(total / n)
 
 
+@torch.no_grad()
 def theta_derivative(
     U: torch.Tensor, W: torch.Tensor, V: torch.Tensor, X: torch.Tensor, activation: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -183,16 +328,16 @@ def theta_derivative(
     scores, derivative : torch.Tensor of shape (n, k)
         y and <theta, dy/dtheta>.
     """
-    h = X.new_zeros(X.shape[0], W.shape[0])
-    s = torch.zeros_like(h)
+    n, m = len(X), len(W)
+    # One product with W serves both recursions.
+    states, products = X.new_zeros(2 * n, m), X.new_empty(2 * n, m)
+    h, s = states.split(n)
+    g, pulled = products.split(n)
     for x in X.unbind(1):
-        g = x @ U.T + h @ W.T
-        pulled = g + s @ W.T
-        if activation == "relu":
-            h, s = torch.relu(g), (g > 0) * pulled
-        else:
-            h = torch.tanh(g)
-            s = (1 - h * h) * pulled
+        torch.mm(states, W.T, out=products)
+        pulled += g.addmm_(x, U.T)
+        _activate_(h.copy_(g), activation)
+        _slope(h, activation, out=s).mul_(pulled)
     return h @ V.T, (s + h) @ V.T
 
 

@@ -10,7 +10,9 @@ import torch
 
 __all__ = ["InputNoise", "input_chunks"]
 
-_CHUNK_ENTRIES = 2**21
+# Enough rows for matrix products at full speed, few enough for the states to stay in cache.
+_CHUNK_ROWS = 1024
+_CHUNK_ENTRIES = 2**23
 
 
 @dataclass(frozen=True)
@@ -28,24 +30,21 @@ class InputNoise:
     kind: str
     std: float
 
-    def sample(
-        self, shape: torch.Size, *, generator: torch.Generator, dtype: torch.dtype
-    ) -> torch.Tensor:
-        """Draw noise of the given shape on the generator's device."""
-        noise = torch.empty(shape, dtype=dtype, device=generator.device)
+    def sample_(self, out: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Overwrite a contiguous tensor, on the generator's device, with a draw of the noise."""
         if self.kind == "gaussian":
-            return noise.normal_(0.0, self.std, generator=generator)
+            return out.normal_(0.0, self.std, generator=generator)
         if self.kind == "uniform":
             half_width = math.sqrt(3.0) * self.std
-            return noise.uniform_(-half_width, half_width, generator=generator)
+            return out.uniform_(-half_width, half_width, generator=generator)
         # A Laplace variable is the difference of two exponential ones.
         rate = math.sqrt(2.0) / self.std
-        noise.exponential_(rate, generator=generator)
-        return noise.sub_(torch.empty_like(noise).exponential_(rate, generator=generator))
+        out.exponential_(rate, generator=generator)
+        return out.sub_(torch.empty_like(out).exponential_(rate, generator=generator))
 
 
 def input_chunks(
-    X: torch.Tensor, width: int, noise: InputNoise | None = None, seed: int = 0
+    X: torch.Tensor, noise: InputNoise | None = None, seed: int = 0
 ) -> Iterator[torch.Tensor]:
     """Yield X, or X plus one draw of noise, in blocks of rows small enough to work on.
 
@@ -53,8 +52,6 @@ def input_chunks(
     ----------
     X : torch.Tensor of shape (n, L, d)
         Sequences.
-    width : int
-        Largest number of values per step that the caller makes of a sequence.
     noise : InputNoise or None
         Law of the noise; None: X itself.
     seed : int
@@ -65,10 +62,13 @@ def input_chunks(
     chunk : torch.Tensor of shape (rows, L, d)
         Next block of rows.
     """
-    rows = max(1, _CHUNK_ENTRIES // (X.shape[1] * max(X.shape[2], width)))
+    rows = min(_CHUNK_ROWS, max(1, _CHUNK_ENTRIES // (X.shape[1] * X.shape[2])))
     if noise is None:
         yield from X.split(rows)
         return
     generator = torch.Generator(X.device).manual_seed(seed)
     for chunk in X.split(rows):
-        yield chunk + noise.sample(chunk.shape, generator=generator, dtype=X.dtype)
+        draw = noise.sample_(
+            torch.empty_like(chunk, memory_format=torch.contiguous_format), generator
+        )
+        yield draw.add_(chunk)

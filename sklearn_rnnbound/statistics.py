@@ -10,7 +10,7 @@ import torch
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
     Weights,
-    fisher_rao_norm,
+    linearized_readout,
     network_scores,
     score_margins,
     theta_derivative,
@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 
+# Small enough for float64 copies of a block of rows to stay in cache.
+_BLOCK_ENTRIES = 2**18
+
+
 @dataclass(frozen=True)
 class InputSums:
     """A sample as the network sees it, X or X + X_eps, reduced to what the bounds use.
@@ -42,8 +46,6 @@ class InputSums:
         M(x_i, y_i), the score of the label minus the largest other score.
     fisher_rao : float
         ||theta||_fs, the linearised norm that enters the bounds (paper, eq. 2).
-    fisher_rao_gradient : float
-        ||theta||_fr for the cross-entropy loss (paper, Lemma 2).
     step_abs_sums : ndarray of shape (L,)
         ||X_t^T||_1 = max_j sum_i |x_itj| for every step t.
     square_sums : ndarray of shape (L, d)
@@ -63,7 +65,6 @@ class InputSums:
 
     margins: np.ndarray
     fisher_rao: float
-    fisher_rao_gradient: float
     step_abs_sums: np.ndarray
     square_sums: np.ndarray
     step_max_sums: np.ndarray
@@ -223,6 +224,9 @@ class SampleStatistics:
         The network under several quantisations.
     posterior : PosteriorErrors or None
         The randomised classifier.
+    fisher_rao_gradient : float
+        ||theta||_fr for the cross-entropy loss (paper, Lemma 2), of the sample as the network saw
+        it in training; no bound uses it.
     """
 
     n_classes: int
@@ -237,6 +241,7 @@ class SampleStatistics:
     holdout: HoldoutCounts | None = None
     quantized: tuple[QuantizedErrors, ...] = ()
     posterior: PosteriorErrors | None = None
+    fisher_rao_gradient: float = float("nan")
 
     @property
     def train_error(self) -> float:
@@ -259,44 +264,40 @@ class SampleStatistics:
         return self.clean.square_sums.shape[1]
 
 
-def gradient_norm(
-    network: RecurrentNetwork,
-    X: torch.Tensor,
-    targets: torch.Tensor,
-    noise: InputNoise | None = None,
-    seed: int = 0,
-) -> float:
+def gradient_norm(network: RecurrentNetwork, X: torch.Tensor, targets: torch.Tensor) -> float:
     """||theta||_fr, the root mean square of <theta, d loss / d theta> (paper, Lemma 2).
 
     Parameters
     ----------
     network : RecurrentNetwork
-        The network; the recursion runs in float64.
+        The network.
     X : torch.Tensor of shape (n, L, d)
         Sequences.
     targets : torch.Tensor of shape (n,)
         Class numbers, for the cross-entropy loss.
-    noise : InputNoise or None
-        Input noise.
-    seed : int
-        Seed of its draw.
 
     Returns
     -------
     norm : float
         The norm; it is without unit.
     """
-    U, W, V = (weight.double() for weight in network.weights)
-    activation = network.recurrence.nonlinearity
+    U, W, V = network.weights
     total, start = 0.0, 0
-    for chunk in input_chunks(X, network.recurrence.hidden_size, noise, seed):
-        scores, derivative = theta_derivative(U, W, V, chunk.to(U), activation)
-        label = targets[start : start + len(chunk), None].to(scores.device)
+    for chunk in input_chunks(X):
+        scores, derivative = theta_derivative(U, W, V, chunk.to(U), network.activation)
+        total += _squared_derivatives(scores, derivative, targets[start : start + len(chunk)])
         start += len(chunk)
-        loss_gradient = torch.softmax(scores, 1)
-        loss_gradient.scatter_add_(1, label, -torch.ones_like(loss_gradient[:, :1]))
-        total += float((derivative * loss_gradient).sum(1).square().sum())
     return float(np.sqrt(total / len(X)))
+
+
+def _squared_derivatives(
+    scores: torch.Tensor, derivative: torch.Tensor, targets: torch.Tensor
+) -> float:
+    """Sum of <theta, d loss / d theta>^2 over a block of rows, from <theta, d scores / d theta>."""
+    loss_gradient = torch.softmax(scores.double(), 1)
+    label = targets[:, None].to(scores.device)
+    loss_gradient.scatter_add_(1, label, -torch.ones_like(loss_gradient[:, :1]))
+    return float((derivative * loss_gradient).sum(1).square().sum())
 
 
 def network_norms(U: np.ndarray, W: np.ndarray, V: np.ndarray, n_steps: int) -> NetworkNorms:
@@ -310,7 +311,10 @@ def network_norms(U: np.ndarray, W: np.ndarray, V: np.ndarray, n_steps: int) -> 
             paths = first + np.abs(W) @ paths
         # inf times zero on the way: nothing is known then.
         path_norm = float(np.nan_to_num(rows @ paths, nan=np.inf, posinf=np.inf).max())
-    spectral_u, spectral_w, spectral_v = (float(np.linalg.norm(A, 2)) for A in (U, W, V))
+    # By torch, whose threads are those of the fit: a second pool of threads would fight with them.
+    spectral_u, spectral_w, spectral_v = (
+        float(torch.linalg.matrix_norm(torch.tensor(A), 2)) for A in (U, W, V)
+    )
     return NetworkNorms(len(W), spectral_u, spectral_w, spectral_v, path_norm)
 
 
@@ -320,52 +324,69 @@ def _input_sums(
     targets: torch.Tensor,
     noise: InputNoise | None,
     seed: int,
+    *,
+    with_gradient: bool,
     decay: float | None = None,
-) -> InputSums:
-    width = network.recurrence.hidden_size
+) -> tuple[InputSums, float]:
+    """Sums over X or X under noise, and ||theta||_fr if asked for, in one pass over the rows."""
+    U, W, V = network.weights
     n_steps, d = X.shape[1:]
-    abs_sums = torch.zeros((n_steps, d), dtype=torch.float64, device=X.device)
+    rows = V.double()
+    if len(V) == 2:
+        rows = torch.cat([rows, rows[1:] - rows[:1]])
+    K = linearized_readout(U.double(), W.double(), rows, n_steps).flatten(0, 1)
+    tau_squares = torch.zeros(2, dtype=torch.float64, device=U.device)
+    abs_sums = torch.zeros((n_steps, d), dtype=torch.float64, device=U.device)
     square_sums = torch.zeros_like(abs_sums)
     max_sums = torch.zeros_like(abs_sums[:, 0])
-    largest = torch.zeros((), dtype=torch.float64, device=X.device)
-    scores, energies = [], []
+    largest = torch.zeros((), dtype=torch.float64, device=U.device)
+    margins, energies = [], []
+    gradient, start = 0.0, 0
     powers = None
     if decay is not None and d == 1:
-        exponents = torch.arange(n_steps - 1, -1, -1, dtype=torch.float64, device=X.device)
+        exponents = torch.arange(n_steps - 1, -1, -1, dtype=torch.float64, device=U.device)
         powers = torch.full_like(exponents, decay) ** exponents
-    for chunk in input_chunks(X, width, noise, seed):
-        scores.append(network_scores(network, chunk))
-        values = chunk.double()
-        magnitudes = values.abs()
-        squares = values.square()
-        abs_sums += magnitudes.sum(0)
-        square_sums += squares.sum(0)
-        max_sums += magnitudes.amax(2).sum(0)
-        largest = torch.maximum(largest, squares.sum(2).amax())
-        if powers is not None:
-            energies.append((squares[:, :, 0] * powers).sum(1))
-    U, W, V = network.weights
-    scalar = None
-    if len(V) == 2:
-        chunks = input_chunks(X, width, noise, seed)
-        scalar = fisher_rao_norm(U, W, V[1:] - V[:1], chunks)
-    margins = score_margins(torch.cat(scores), targets).cpu().numpy()
+    for chunk in input_chunks(X, noise, seed):
+        labels = targets[start : start + len(chunk)]
+        start += len(chunk)
+        inputs = chunk.to(U)
+        if with_gradient:
+            scores, derivative = theta_derivative(U, W, V, inputs, network.activation)
+            gradient += _squared_derivatives(scores, derivative, labels)
+        else:
+            scores = network_scores(network, inputs)
+        margins.append(score_margins(scores, labels))
+        for part in inputs.split(max(1, _BLOCK_ENTRIES // (n_steps * d))):
+            values = part.double()
+            tau = (values.flatten(1) @ K).square_()
+            tau_squares[0] += tau[:, : len(V)].amax(1).sum()
+            tau_squares[1] += tau[:, -1].sum()
+            magnitudes = values.abs()
+            squares = values.square()
+            abs_sums += magnitudes.sum(0)
+            square_sums += squares.sum(0)
+            max_sums += magnitudes.amax(2).sum(0)
+            largest = torch.maximum(largest, squares.sum(2).amax())
+            if powers is not None:
+                energies.append((squares[:, :, 0] * powers).sum(1))
+    finite = torch.cat(margins).cpu().numpy()
     # Scores that overflow may leave no margin at all: an error at every margin.
-    margins[np.isnan(margins)] = -np.inf
+    finite[np.isnan(finite)] = -np.inf
     # Squares may have underflowed; the sums are to be no smaller than the truth.
     lost = torch.finfo(torch.float64).tiny * len(X)
     square_sums += lost * (abs_sums > 0).double()
-    return InputSums(
-        margins=margins,
-        fisher_rao=fisher_rao_norm(U, W, V, input_chunks(X, width, noise, seed)),
-        fisher_rao_gradient=gradient_norm(network, X, targets, noise, seed),
+    fisher_rao, scalar = (tau_squares / len(X)).sqrt().tolist()
+    sums = InputSums(
+        margins=finite,
+        fisher_rao=fisher_rao,
         step_abs_sums=abs_sums.amax(1).cpu().numpy(),
         square_sums=square_sums.cpu().numpy(),
         step_max_sums=max_sums.cpu().numpy(),
         max_norm=float(largest.sqrt()),
-        scalar_fisher_rao=scalar,
+        scalar_fisher_rao=scalar if len(V) == 2 else None,
         energy=None if powers is None else _mean_and_variance(torch.cat(energies), powers),
     )
+    return sums, float(np.sqrt(gradient / len(X)))
 
 
 def _mean_and_variance(values: torch.Tensor, powers: torch.Tensor) -> tuple[float, float]:
@@ -418,8 +439,12 @@ def sample_statistics(
     statistics : SampleStatistics
         The reduction.
     """
-    clean = _input_sums(network, X, targets, None, seed, decay)
-    noisy = None if noise is None else _input_sums(network, X, targets, noise, seed)
+    clean, gradient = _input_sums(
+        network, X, targets, None, seed, with_gradient=noise is None, decay=decay
+    )
+    noisy = None
+    if noise is not None:
+        noisy, gradient = _input_sums(network, X, targets, noise, seed, with_gradient=True)
     if noisy is None:
         clean = replace(clean, whitened_norm=whitened_norm)
     else:
@@ -434,6 +459,7 @@ def sample_statistics(
         beta_w=norms[1],
         beta_v=norms[2],
         network=network_norms(U, W, V, X.shape[1]),
+        fisher_rao_gradient=gradient,
     )
 
 
@@ -473,7 +499,7 @@ def box_statistics(
     act = torch.relu if activation == "relu" else torch.tanh
     squares = torch.zeros((X.shape[1], len(W)), dtype=torch.float64, device=X.device)
     active = torch.zeros_like(squares, dtype=torch.bool)
-    for chunk in input_chunks(X, len(W)):
+    for chunk in input_chunks(X):
         h = torch.zeros((len(chunk), len(W)), dtype=torch.float64, device=X.device)
         for step, x in enumerate(chunk.double().unbind(1)):
             h = act(x @ U.T + h @ W.T)

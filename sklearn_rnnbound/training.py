@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from skorch.callbacks import EarlyStopping
 from sklearn_rnnbound.constraints import WeightConstraints
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
+    Unrolled,
+    Weights,
     fisher_rao_norm,
     network_scores,
     score_margins,
+    split_weights,
 )
 from sklearn_rnnbound.noise import InputNoise, input_chunks
 
@@ -25,7 +29,9 @@ __all__ = [
     "ConstrainedNet",
     "RampLoss",
     "Sequences",
+    "Stack",
     "Stopping",
+    "Training",
     "TrainingRecord",
     "as_tensor",
     "train",
@@ -59,7 +65,7 @@ class _Memory:
 
 
 class Sequences(torch.utils.data.Dataset[Any]):
-    """Sequences, class numbers and optional weights, resident on one device.
+    """Sequences, class numbers and optional weights, on one device: the network's or the host.
 
     Parameters
     ----------
@@ -110,7 +116,7 @@ class Batch(tuple):  # type: ignore[type-arg]  # the pair (X, y) that skorch exp
 
     def mean(self, losses: torch.Tensor) -> torch.Tensor:
         """Mean loss of the minibatch, under the sample weights."""
-        return (losses if self.weights is None else losses * self.weights).mean()
+        return (losses if self.weights is None else losses * self.weights.to(losses.device)).mean()
 
 
 @dataclass(frozen=True)
@@ -216,10 +222,12 @@ class ConstrainedNet(NeuralNetClassifier):
         return Batches(dataset, self.batch_size, self.shuffle_generator if training else None)
 
     def with_noise(self, X: torch.Tensor) -> torch.Tensor:
-        """X plus a fresh draw of the input noise."""
+        """X plus a fresh draw of the input noise, on the device of the network."""
+        X = X.to(self.device)
         if self.noise is None or self.noise_generator is None:
             return X
-        return X + self.noise.sample(X.shape, generator=self.noise_generator, dtype=X.dtype)
+        draw = torch.empty_like(X, memory_format=torch.contiguous_format)
+        return self.noise.sample_(draw, self.noise_generator).add_(X)
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, torch.Tensor]:
         """Loss and clipped gradient on the noisy minibatch."""
@@ -252,11 +260,6 @@ class ConstrainedNet(NeuralNetClassifier):
             loss = batch.mean(self.get_loss(scores, y, X=X))
         return {"loss": loss, "y_pred": scores}
 
-    def on_epoch_end(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
-        """Bring the Fisher-Rao norm of the training data within its radius."""
-        super().on_epoch_end(net, dataset_train=dataset_train, **kwargs)
-        self.limit_fisher_rao_(dataset_train.X)
-
     def limit_fisher_rao_(self, X: torch.Tensor) -> None:
         """Rescale V until ||theta||_fs of X, under the noise draw of the bound, is in its radius.
 
@@ -271,7 +274,7 @@ class ConstrainedNet(NeuralNetClassifier):
     def fisher_rao_norm(self, X: torch.Tensor) -> float:
         """||theta||_fs of X under the noise draw that the bound uses."""
         U, W, V = self.module_.weights
-        return fisher_rao_norm(U, W, V, input_chunks(X, len(W), self.noise, self.evaluation_seed))
+        return fisher_rao_norm(U, W, V, input_chunks(X, self.noise, self.evaluation_seed))
 
     def scores(self, X: torch.Tensor) -> torch.Tensor:
         """Scores of shape (n, k), without noise."""
@@ -317,16 +320,9 @@ class TrainingRecord:
     converged: bool = False
 
 
-def train(
-    net: ConstrainedNet,
-    data: Sequences,
-    validation: Sequences | None,
-    stopping: Stopping,
-    after_epoch: Callable[[TrainingRecord], None],
-) -> TrainingRecord:
-    """Run epochs of an initialised net until its progress stalls.
-
-    With a validation part the weights of its best epoch are restored at the end.
+@dataclass
+class Training:
+    """One network on its way: what trains it, and how far it has come.
 
     Parameters
     ----------
@@ -335,58 +331,270 @@ def train(
     data : Sequences
         Training data.
     validation : Sequences or None
-        Validation part, whose accuracy then decides; it must also be the net's `train_split`.
+        Validation part, whose accuracy then decides when to stop, and whose best epoch gives the
+        weights; it must also be the net's `train_split`.
     stopping : Stopping
         When to end.
     after_epoch : callable
         Called with the record after every epoch.
+    record : TrainingRecord
+        The course of training.
+    """
+
+    net: ConstrainedNet
+    data: Sequences
+    validation: Sequences | None
+    stopping: Stopping
+    after_epoch: Callable[[TrainingRecord], None]
+    record: TrainingRecord = field(default_factory=TrainingRecord)
+    _best: float = math.inf
+    _stalled: int = 0
+    _best_theta: torch.Tensor | None = None
+
+    def end_epoch(self, loss: float) -> bool:
+        """Whether training has ended with an epoch of this mean loss.
+
+        Parameters
+        ----------
+        loss : float
+            Mean training loss of the epoch.
+
+        Returns
+        -------
+        ended : bool
+            Whether it has ended.
+
+        Raises
+        ------
+        ValueError
+            If the loss or a weight is not finite.
+        """
+        theta, record = self.net.module_.theta.data, self.record
+        if not math.isfinite(loss):
+            raise ValueError(DIVERGED.format(what="the loss"))
+        if not theta.isfinite().all():
+            raise ValueError(DIVERGED.format(what="a weight"))
+        self.net.limit_fisher_rao_(self.data.X)
+        record.loss_curve.append(loss)
+        if self.validation is not None:
+            X, y = everything = self.validation[:]
+            correct = (self.net.scores(X).argmax(1).to(X.device) == y).to(X)
+            record.validation_scores.append(float(everything.mean(correct)))
+        self.after_epoch(record)
+
+        # A cost in both cases: the loss, or minus the validation accuracy.
+        cost = loss if self.validation is None else -record.validation_scores[-1]
+        self._stalled = self._stalled + 1 if cost > self._best - self.stopping.tol else 0
+        if cost < self._best:
+            self._best = cost
+            if self.validation is not None:
+                self._best_theta = theta.clone()
+        if self._stalled > self.stopping.n_iter_no_change:
+            record.converged = True
+        ended = record.converged or len(record.loss_curve) == self.stopping.max_iter
+        if ended and self._best_theta is not None:
+            theta.copy_(self._best_theta)
+        return ended
+
+
+class Stack:
+    """Networks of one shape that are trained together.
+
+    Each keeps its own data, generators, constraints, clipping and stopping; their weights are the
+    rows of one tensor, and what they have in common is one operation for all of them.
+
+    Parameters
+    ----------
+    trainings : sequence of Training
+        The networks, of one shape, activation, dtype, device, kind of optimizer and loss, with
+        data of the same number of steps and minibatches.
+    """
+
+    def __init__(self, trainings: Sequence[Training]) -> None:
+        # Networks under the same constraints are projected together.
+        self._tie(sorted(trainings, key=lambda training: repr(_constraints_key(training))))
+        net = trainings[0].net
+        self._run = Unrolled(net.module_.shape, net.module_.activation, self._theta)
+        self._noise = self._theta.new_empty(0)
+        settings: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for training in self.trainings:
+            (group,) = training.net.optimizer_.param_groups
+            key = group["lr"], group["weight_decay"]
+            settings.setdefault(key, {**group, "params": []})["params"] += group["params"]
+        self._optimizer = type(net.optimizer_)(list(settings.values()))
+
+    def _tie(self, trainings: list[Training]) -> None:
+        """Make the rows of one tensor the weights, and those of another the gradients."""
+        self.trainings = trainings
+        parameters = [training.net.module_.theta for training in trainings]
+        self._theta = torch.stack([parameter.data for parameter in parameters])
+        self._gradient = torch.empty_like(self._theta)
+        for parameter, row, gradient in zip(parameters, self._theta, self._gradient, strict=True):
+            parameter.data, parameter.grad = row, gradient
+        shape = trainings[0].net.module_.shape
+        self._weights = split_weights(self._theta, shape)
+        self._gradients = split_weights(self._gradient, shape)
+        self._clip_norms = self._limits("clip_norm")
+        self._clip_values = self._limits("clip_value")
+        self._constrained: list[tuple[WeightConstraints, Weights]] = []
+        start = 0
+        for _, same in groupby(trainings, _constraints_key):
+            first, *others = same
+            stop = start + 1 + len(others)
+            U, W, V = (weight[start:stop] for weight in self._weights)
+            self._constrained.append((first.net.constraints, (U, W, V)))
+            start = stop
+
+    def _limits(self, name: str) -> torch.Tensor | None:
+        """Clipping limits (G, 1), infinite where a network has none; None when none has one."""
+        limits = [getattr(training.net, name) for training in self.trainings]
+        if not any(limits):
+            return None
+        return self._theta.new_tensor([[limit or math.inf] for limit in limits])
+
+    def run_epoch(self) -> list[float]:
+        """Train every network for one epoch; its mean loss, in the order of `trainings`."""
+        nets = [training.net for training in self.trainings]
+        sizes = self._theta.new_tensor([len(training.data) for training in self.trainings])
+        total = torch.zeros_like(sizes)
+        for net in nets:
+            net.module_.train()
+        minibatches = (
+            net.get_iterator(training.data, training=True)
+            for net, training in zip(nets, self.trainings, strict=True)
+        )
+        for batches in zip(*minibatches, strict=True):
+            rows = sizes.new_tensor([len(targets) for _, targets in batches])
+            total += rows * self._step(nets, batches)
+        return (total / sizes).tolist()
+
+    def _step(self, nets: list[ConstrainedNet], batches: tuple[Batch, ...]) -> torch.Tensor:
+        """One optimizer step for every network; its mean loss."""
+        scores, targets, shares = self._forward(nets, batches)
+        scores.requires_grad_()
+        losses = nets[0].criterion_(scores.flatten(0, 1), targets.flatten()).view_as(shares)
+        means = (losses * shares).sum(1)
+        (score_gradient,) = torch.autograd.grad(means.sum(), scores)
+        self._run.backward(self._weights, score_gradient, self._gradients)
+        if self._clip_values is not None:
+            self._gradient.clamp_(-self._clip_values, self._clip_values)
+        if self._clip_norms is not None:
+            norms = torch.linalg.vector_norm(self._gradient, dim=1, keepdim=True)
+            # fmin passes over the NaN of a norm that overflows where there is no limit.
+            factors = torch.fmin(self._clip_norms / (norms + 1e-6), torch.ones_like(norms))
+            self._gradient.mul_(factors)
+        self._optimizer.step()
+        for constraints, weights in self._constrained:
+            constraints.project_(*weights)
+        return means.detach()
+
+    def _forward(
+        self, nets: list[ConstrainedNet], batches: tuple[Batch, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scores (G, b, k), class numbers (G, b), and what a row counts for in the mean loss.
+
+        Minibatches may differ by a few rows: the shorter ones end in rows that count for nothing.
+        """
+        sizes = [len(targets) for _, targets in batches]
+        self._run.resize(len(nets), batches[0][0].shape[1], max(sizes))
+        if min(sizes) < max(sizes):
+            self._run.inputs.zero_()
+        targets = torch.zeros(len(nets), max(sizes), dtype=torch.int64, device=self._theta.device)
+        shares = self._theta.new_zeros(targets.shape)
+        for net, batch, size, inputs, numbers, share in zip(
+            nets, batches, sizes, self._run.inputs, targets, shares, strict=True
+        ):
+            X, y = batch
+            # The data need not be on the device of the network.
+            X = X.to(self._theta.device).transpose(0, 1)
+            if net.noise is None or net.noise_generator is None:
+                inputs[:, :size].copy_(X)
+            else:
+                draw = self._room(batch[0].shape)
+                net.noise.sample_(draw, net.noise_generator)
+                torch.add(X, draw.transpose(0, 1), out=inputs[:, :size])
+            numbers[:size] = y
+            share[:size] = 1 / size if batch.weights is None else batch.weights / size
+        return self._run.forward(self._weights), targets, shares
+
+    def _room(self, shape: torch.Size) -> torch.Tensor:
+        """Memory for a draw of noise, used again and again."""
+        if self._noise.numel() < shape.numel():
+            self._noise = self._noise.new_empty(shape.numel())
+        return self._noise[: shape.numel()].view(shape)
+
+    def keep(self, kept: Sequence[bool]) -> None:
+        """Let networks go, with weights of their own, and go on with the others."""
+        for training, stays in zip(self.trainings, kept, strict=True):
+            if not stays:
+                parameter = training.net.module_.theta
+                # Without a gradient the optimizer passes it over.
+                parameter.data, parameter.grad = parameter.data.clone(), None
+        remaining = [t for t, stays in zip(self.trainings, kept, strict=True) if stays]
+        if 0 < len(remaining) < len(kept):
+            self._tie(remaining)
+        self.trainings = remaining
+
+
+def _constraints_key(training: Training) -> tuple[Any, ...]:
+    constraints = training.net.constraints
+    radii = constraints.beta_u, constraints.beta_w, constraints.beta_v
+    return *radii, constraints.unit_types, id(constraints.box)
+
+
+def train(trainings: Sequence[Training]) -> list[ValueError | None]:
+    """Train networks of one shape together, in place, each until its progress stalls.
+
+    A network with callbacks of the user is trained alone, by skorch.
+
+    Parameters
+    ----------
+    trainings : sequence of Training
+        The networks, as for :class:`Stack`.
 
     Returns
     -------
-    record : TrainingRecord
-        The course of training.
+    errors : list of ValueError or None
+        What stopped a network of a stack: its loss or a weight was not finite.
 
     Raises
     ------
     ValueError
-        If the loss or a weight is not finite.
+        By skorch's loop, if the loss or a weight is not finite.
     KeyboardInterrupt
         On Ctrl-C.
     """
-    record = TrainingRecord()
-    best, stalled, best_weights = math.inf, 0, None
+    if len(trainings) == 1 and trainings[0].net.callbacks:
+        _train_by_skorch(trainings[0])
+        return [None]
+    errors: dict[int, ValueError] = {}
+    stack = Stack(trainings)
+    while stack.trainings:
+        kept = []
+        for training, loss in zip(stack.trainings, stack.run_epoch(), strict=True):
+            try:
+                kept.append(not training.end_epoch(loss))
+            except ValueError as error:
+                errors[id(training)] = error
+                kept.append(False)
+        stack.keep(kept)
+    return [errors.get(id(training)) for training in trainings]
+
+
+def _train_by_skorch(training: Training) -> None:
+    """Train one network by skorch's loop, which calls back after every minibatch."""
+    net, data = training.net, training.data
     net.notify("on_train_begin", X=data, y=None)
-    for _ in range(stopping.max_iter):
+    ended = False
+    while not ended:
         try:
             net.fit_loop(data, epochs=1)
         except KeyboardInterrupt:
             if not _ended_by_callback(net):
                 raise
-            record.converged = True
-        if not all(parameter.isfinite().all() for parameter in net.module_.weights):
-            raise ValueError(DIVERGED.format(what="a weight"))
-        record.loss_curve.append(net.history[-1, "train_loss"])
-        if validation is not None:
-            X, y = everything = validation[:]
-            correct = (net.scores(X).argmax(1) == y).to(X.dtype)
-            record.validation_scores.append(float(everything.mean(correct)))
-        after_epoch(record)
-
-        # A cost in both cases: the loss, or minus the validation accuracy.
-        cost = record.loss_curve[-1] if validation is None else -record.validation_scores[-1]
-        stalled = stalled + 1 if cost > best - stopping.tol else 0
-        if cost < best:
-            best = cost
-            if validation is not None:
-                best_weights = tuple(parameter.clone() for parameter in net.module_.weights)
-        if stalled > stopping.n_iter_no_change:
-            record.converged = True
-        if record.converged:
-            break
-    if best_weights is not None:
-        net.module_.load_weights(best_weights)
+            training.record.converged = True
+        ended = training.end_epoch(net.history[-1, "train_loss"])
     net.notify("on_train_end", X=data, y=None)
-    return record
 
 
 def _ended_by_callback(net: ConstrainedNet) -> bool:

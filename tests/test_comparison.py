@@ -305,7 +305,6 @@ def test_certified_rows_do_not_depend_on_estimates(norms, k, unit_types, eigenva
         return replace(
             inputs,
             fisher_rao=3 * inputs.fisher_rao,
-            fisher_rao_gradient=5.0,
             scalar_fisher_rao=None if k != 2 else 3 * inputs.scalar_fisher_rao,
             whitened_norm=7 * inputs.whitened_norm,
             max_norm=9 * inputs.max_norm,

@@ -20,8 +20,8 @@ LAWS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_law(kind, dtype):
     generator = torch.Generator().manual_seed(0)
-    sample = InputNoise(kind, STD).sample((5000, 10, 10), generator=generator, dtype=dtype)
-    assert sample.dtype == dtype
+    sample = torch.full((5000, 10, 10), torch.nan, dtype=dtype)
+    assert InputNoise(kind, STD).sample_(sample, generator) is sample
     values = sample.double().flatten().numpy()
     assert LAWS[kind].std() == pytest.approx(STD)
     assert scipy.stats.kstest(values, LAWS[kind].cdf).pvalue > 1e-4
@@ -36,15 +36,17 @@ def test_law(kind, dtype):
 @pytest.mark.parametrize("kind", LAWS)
 def test_entries_are_independent(kind):
     generator = torch.Generator().manual_seed(0)
-    sample = InputNoise(kind, STD).sample((20_000, 2, 3), generator=generator, dtype=torch.float64)
+    sample = InputNoise(kind, STD).sample_(
+        torch.empty(20_000, 2, 3, dtype=torch.float64), generator
+    )
     correlation = np.corrcoef(sample.flatten(1).numpy().T)
     assert np.abs(correlation - np.eye(6)).max() < 5 / np.sqrt(20_000)
 
 
 def test_chunks_without_noise_are_the_data(monkeypatch):
-    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 24)
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 12)
     X = torch.arange(42.0).reshape(7, 3, 2)
-    chunks = list(input_chunks(X, width=4))
+    chunks = list(input_chunks(X))
     assert [len(chunk) for chunk in chunks] == [2, 2, 2, 1]
     assert torch.equal(torch.cat(chunks), X)
     assert chunks[0].data_ptr() == X.data_ptr()
@@ -52,14 +54,14 @@ def test_chunks_without_noise_are_the_data(monkeypatch):
 
 @pytest.mark.parametrize("kind", LAWS)
 def test_same_seed_gives_the_same_noise_in_every_pass(kind, monkeypatch):
-    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 100)
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 50)
     X = torch.zeros(50, 3, 2)
     law = InputNoise(kind, 1.0)
-    first, other = (torch.cat(list(input_chunks(X, 4, law, seed))) for seed in (1, 2))
+    first, other = (torch.cat(list(input_chunks(X, law, seed))) for seed in (1, 2))
     again = []
-    for chunk, _ in zip(input_chunks(X, 4, law, 1), input_chunks(X, 4, law, 2), strict=True):
+    for chunk, _ in zip(input_chunks(X, law, 1), input_chunks(X, law, 2), strict=True):
         # Other passes in between and draws from the global generator leave it alone.
-        next(input_chunks(X, 4, law, 1))
+        next(input_chunks(X, law, 1))
         torch.rand(3)
         again.append(chunk)
     assert [len(chunk) for chunk in again] == [8] * 6 + [2]
@@ -71,22 +73,63 @@ def test_same_seed_gives_the_same_noise_in_every_pass(kind, monkeypatch):
 
 def test_noise_is_added_to_the_data_in_its_own_precision():
     X = torch.full((2000, 2, 1), 1e6)
-    noisy = torch.cat(list(input_chunks(X, 1, InputNoise("uniform", 1.0))))
+    noisy = torch.cat(list(input_chunks(X, InputNoise("uniform", 1.0))))
     assert noisy.dtype == X.dtype
     assert (noisy - X).abs().max() <= 2
     assert (noisy != X).any()
 
 
-@pytest.mark.parametrize("width", [1, 7, 64])
+@pytest.mark.parametrize("kind", LAWS)
+def test_a_draw_depends_on_nothing_but_shape_and_seed(kind):
+    law = InputNoise(kind, STD)
+    before = torch.get_rng_state()
+    draws = [
+        law.sample_(torch.full((40, 3), content), torch.Generator().manual_seed(5))
+        for content in (0.0, 1e30, torch.inf)
+    ]
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0], draws[2])
+    assert torch.equal(torch.get_rng_state(), before)
+    # Twice the standard deviation is twice the draw.
+    twice = InputNoise(kind, 2 * STD)
+    draw = twice.sample_(torch.empty(40, 3), torch.Generator().manual_seed(5))
+    torch.testing.assert_close(draw, 2 * draws[0], rtol=1e-6, atol=1e-6)
+
+
+def test_noise_does_not_depend_on_the_layout_of_the_data():
+    X = torch.arange(60.0).reshape(10, 3, 2)
+    steps_first = X.transpose(0, 1).contiguous().transpose(0, 1)
+    law = InputNoise("gaussian", 1.0)
+    chunks = [torch.cat(list(input_chunks(inputs, law, 3))) for inputs in (X, steps_first)]
+    assert torch.equal(*chunks)
+
+
 @pytest.mark.parametrize("shape", [(100, 3, 2), (100, 1, 50), (5, 40, 4)])
 @pytest.mark.parametrize("law", [None, InputNoise("gaussian", 1.0)])
-def test_blocks_are_no_larger_than_needed(width, shape, law, monkeypatch):
-    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 1000)
-    sizes = [len(chunk) for chunk in input_chunks(torch.zeros(shape), width, law)]
-    assert sum(sizes) == shape[0]
-    assert max(sizes) == 1 or max(sizes) * shape[1] * max(width, shape[2]) <= 1000
+@pytest.mark.parametrize(("most_rows", "most_entries"), [(1024, 1000), (30, 1000), (1, 10**6)])
+def test_blocks_are_as_large_as_their_limits_allow(
+    shape, law, most_rows, most_entries, monkeypatch
+):
+    monkeypatch.setattr(noise, "_CHUNK_ROWS", most_rows)
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", most_entries)
+    *full, last = (len(chunk) for chunk in input_chunks(torch.zeros(shape), law))
+    assert sum(full) + last == shape[0]
+    for size in full:
+        assert size <= most_rows
+        assert size * shape[1] * shape[2] <= most_entries
+        # One row more would be too many.
+        assert size == most_rows or (size + 1) * shape[1] * shape[2] > most_entries
+    assert 1 <= last <= max([*full, min(most_rows, most_entries // (shape[1] * shape[2]))])
 
 
-def test_a_row_larger_than_a_block_is_one_block(monkeypatch):
+def test_blocks_of_short_and_of_long_sequences():
+    # Neither of them takes memory: a view of a single number.
+    short, long = torch.zeros(1).expand(2500, 2, 1), torch.zeros(1).expand(20, 2**10, 2**10)
+    assert [len(chunk) for chunk in input_chunks(short)] == [1024, 1024, 452]
+    assert [len(chunk) for chunk in input_chunks(long)] == [8, 8, 4]
+
+
+@pytest.mark.parametrize("law", [None, InputNoise("laplace", 1.0)])
+def test_a_row_larger_than_a_block_is_one_block(law, monkeypatch):
     monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 1)
-    assert [len(chunk) for chunk in input_chunks(torch.zeros(3, 4, 5), 6)] == [1, 1, 1]
+    assert [len(chunk) for chunk in input_chunks(torch.zeros(3, 4, 5), law)] == [1, 1, 1]

@@ -83,7 +83,6 @@ def input_sums(case, noisy):
     return InputSums(
         margins=case.margins(X),
         fisher_rao=paper.fisher_rao(*case.weights, X),
-        fisher_rao_gradient=0.0,
         step_abs_sums=paper.column_sums(X).max(1),
         square_sums=paper.column_squares(X),
         step_max_sums=np.abs(X).max(2).sum(0),
@@ -234,7 +233,6 @@ def test_remark6_covers_the_linearised_norm(seed):
 HAND_SUMS = InputSums(
     margins=np.array([0.5, 2.0]),
     fisher_rao=1.0,
-    fisher_rao_gradient=0.0,
     step_abs_sums=np.array([2.0, 3.0]),
     square_sums=np.array([[4.0], [5.0]]),
     step_max_sums=np.array([2.0, 3.0]),

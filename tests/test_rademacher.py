@@ -194,7 +194,6 @@ def statistics(X, n_classes, *, copies=1, **options):
     sums = InputSums(
         margins=np.zeros(len(X) * copies),
         fisher_rao=0.0,
-        fisher_rao_gradient=0.0,
         step_abs_sums=copies * np.abs(X).sum(0).max(1),
         square_sums=copies * squares.sum(0),
         step_max_sums=copies * np.abs(X).max(2).sum(0),

@@ -64,7 +64,7 @@ def test_sums_over_the_sample(network, dtype, monkeypatch):
     )
     assert (sample.n_samples, sample.n_steps, sample.n_features) == (30, 6, 3)
     assert (sample.beta_u, sample.beta_w, sample.beta_v) == (1.0, (0.5, 0.5), 2.0)
-    noisy = torch.cat(list(input_chunks(X, 4, law, seed=9)))
+    noisy = torch.cat(list(input_chunks(X, law, seed=9)))
     for sums, inputs in ((sample.clean, X), (sample.noisy, noisy)):
         values = inputs.double().numpy()
         scores = network(inputs).detach().numpy()
@@ -78,7 +78,7 @@ def test_sums_over_the_sample(network, dtype, monkeypatch):
         assert sums.frobenius == pytest.approx(np.linalg.norm(values), rel=1e-12)
         assert sums.abs_sum == pytest.approx(np.abs(values).sum(0).max(), rel=1e-12)
         assert sums.fisher_rao == pytest.approx(fisher_rao_norm(*network.weights, [inputs]))
-        assert sums.fisher_rao_gradient == pytest.approx(gradient_norm(network, inputs, targets))
+    assert sample.fisher_rao_gradient == pytest.approx(gradient_norm(network, noisy, targets))
     assert (sample.n_classes, sample.min_eigenvalue) == (5, 0.25)
     assert not np.array_equal(sample.clean.margins, sample.noisy.margins)
 
@@ -126,7 +126,7 @@ def test_largest_entries_and_vectors(network, dtype, law, monkeypatch):
     sample = statistics_of(network, X, torch.tensor(rng.integers(0, 5, 30)), noise=law)
     pairs = [(sample.clean, X)]
     if law is not None:
-        pairs.append((sample.noisy, torch.cat(list(input_chunks(X, 4, law, seed=9)))))
+        pairs.append((sample.noisy, torch.cat(list(input_chunks(X, law, seed=9)))))
     for sums, inputs in pairs:
         values = inputs.double().numpy()
         expected = [sum(max(abs(v) for v in x[t]) for x in values) for t in range(6)]
@@ -145,7 +145,7 @@ def test_fisher_rao_norm_of_the_scalar_score(law, monkeypatch):
     rng = np.random.default_rng(0)
     X, targets = torch.tensor(rng.normal(size=(20, 5, 3))), torch.tensor(rng.integers(0, 2, 20))
     sample = statistics_of(network, X, targets, noise=law)
-    inputs = X if law is None else torch.cat(list(input_chunks(X, 4, law, seed=9)))
+    inputs = X if law is None else torch.cat(list(input_chunks(X, law, seed=9)))
     U, W, V = (weight.numpy() for weight in network.weights)
     total = 0.0
     for x in inputs.numpy():

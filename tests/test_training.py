@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_classifier
+from scipy.optimize import brentq
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
+from sklearn_rnnbound.network import initial_weights
 from sklearn_rnnbound.training import Batches, RampLoss, Sequences, as_tensor
 
 
@@ -56,9 +59,17 @@ def test_part_of_the_rows_keeps_its_weights():
     assert batch.mean(torch.tensor([10.0, 20.0])).item() == pytest.approx(17.5)
 
 
-def test_one_sgd_step_is_the_step_computed_by_hand(small):
+#: Training by the loop of this package and, since somebody may listen, by that of skorch.
+BOTH_LOOPS = pytest.mark.parametrize(
+    "callbacks", [None, [Callback()]], ids=["own loop", "skorch's loop"]
+)
+
+
+@BOTH_LOOPS
+def test_one_sgd_step_is_the_step_computed_by_hand(small, callbacks):
     X, y = small
-    clf = make_classifier(optimizer="sgd", learning_rate=0.1, max_iter=1, weight_decay=0.0)
+    params = {"optimizer": "sgd", "learning_rate": 0.1, "max_iter": 1, "callbacks": callbacks}
+    clf = make_classifier(**params)
     start = make_classifier(optimizer="sgd", learning_rate=1e-300, max_iter=1).fit(X, y)
     clf.fit(X, y)
     weights = [torch.tensor(w, requires_grad=True) for w in (start.U_, start.W_, start.V_)]
@@ -73,6 +84,252 @@ def test_one_sgd_step_is_the_step_computed_by_hand(small):
         # Nesterov momentum 0.9: the first step is lr * (1 + 0.9) * gradient.
         expected = before.detach() - 0.19 * gradient
         np.testing.assert_allclose(after, expected.numpy(), rtol=1e-10, atol=1e-13)
+
+
+def soft_threshold(row, radius):
+    """Projection of one row >= 0 on the simplex, by the root of a monotone function."""
+    if row.sum() <= radius:
+        return row
+    excess = brentq(
+        lambda shift: np.maximum(row - shift, 0).sum() - radius,
+        0,
+        row.max(),
+        xtol=1e-17,
+        rtol=1e-15,
+    )
+    return np.maximum(row - excess, 0)
+
+
+def project_rows(A, radius):
+    """Rows of A within an l1 radius or within sign budgets."""
+    if radius is None:
+        return A
+    if isinstance(radius, tuple):
+        positive, negative = (
+            np.array([soft_threshold(row, budget) for row in np.maximum(part, 0)])
+            for part, budget in zip((A, -A), radius, strict=True)
+        )
+        return positive - negative
+    return np.array([np.sign(row) * soft_threshold(np.abs(row), radius) for row in A])
+
+
+def draw_noise(kind, std, shape, dtype, generator):
+    if kind == "gaussian":
+        return torch.empty(shape, dtype=dtype).normal_(generator=generator) * std
+    if kind == "uniform":
+        return (torch.rand(shape, dtype=dtype, generator=generator) - 0.5) * (12**0.5 * std)
+    draws = [torch.empty(shape, dtype=dtype).exponential_(generator=generator) for _ in range(2)]
+    return (draws[0] - draws[1]) * (std / 2**0.5)
+
+
+def train_by_hand(clf, X, y, sample_weight=None):
+    """The loop that a user of torch would write: U, W, V, and the mean loss of every epoch."""
+    seeds = check_random_state(clf.random_state).randint(np.iinfo(np.int32).max, size=5)
+    init, noise, shuffle = (torch.Generator().manual_seed(int(seed)) for seed in seeds[:3])
+    m, d, k = clf.hidden_size, X.shape[2], len(set(y))
+    inputs, targets = torch.from_numpy(X), torch.from_numpy(y)
+    weights = torch.ones(len(X), dtype=inputs.dtype)
+    if sample_weight is not None:
+        weights = torch.from_numpy(sample_weight / sample_weight.mean()).to(inputs)
+    recurrence = torch.nn.RNN(
+        d, m, nonlinearity=clf.activation, bias=False, batch_first=True, dtype=inputs.dtype
+    )
+    readout = torch.nn.Linear(m, k, bias=False, dtype=inputs.dtype)
+    parameters = [recurrence.weight_ih_l0, recurrence.weight_hh_l0, readout.weight]
+    radii = clf.beta_u, clf.beta_w, clf.beta_v
+
+    @torch.no_grad()
+    def project(values):
+        for parameter, value, radius in zip(parameters, values, radii, strict=True):
+            projected = project_rows(value.double().numpy(), radius)
+            parameter.copy_(torch.from_numpy(projected))
+
+    project([w.to(inputs.dtype) for w in initial_weights(d, m, k, init)])
+    options = {"lr": clf.learning_rate, "weight_decay": clf.weight_decay}
+    if clf.optimizer == "sgd":
+        optimizer = torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **options)
+    else:
+        optimizer = torch.optim.Adam(parameters, **options)
+    curve = []
+    for _ in range(clf.max_iter):
+        order = torch.randperm(len(X), generator=shuffle) if clf.shuffle else torch.arange(len(X))
+        total = 0.0
+        for rows in order.split(clf.batch_size):
+            batch = inputs[rows]
+            if clf.noise_std:
+                batch = batch + draw_noise(
+                    clf.noise, clf.noise_std, batch.shape, batch.dtype, noise
+                )
+            scores = readout(recurrence(batch)[0][:, -1])
+            losses = torch.nn.functional.cross_entropy(scores, targets[rows], reduction="none")
+            loss = (losses * weights[rows]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            if clf.gradient_clip_value:
+                torch.nn.utils.clip_grad_value_(parameters, clf.gradient_clip_value)
+            if clf.gradient_clip_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, clf.gradient_clip_norm)
+            optimizer.step()
+            project([parameter.detach().clone() for parameter in parameters])
+            total += loss.item() * len(rows)
+        curve.append(total / len(X))
+    return [parameter.detach().numpy() for parameter in parameters], curve
+
+
+def assert_same_weights(ours, theirs, rtol):
+    """Weights that differ by a part of the largest one."""
+    largest = max(np.abs(weight).max() for weight in theirs)
+    for name, weight, other in zip("UWV", ours, theirs, strict=True):
+        np.testing.assert_allclose(weight, other, rtol=0, atol=rtol * largest, err_msg=name)
+
+
+HAND_WRITTEN = {
+    "plain": {},
+    "tanh": {"activation": "tanh", "noise_std": 0.2, "shuffle": False},
+    "norm": {"gradient_clip_norm": 0.3, "noise_std": 0.1, "noise": "laplace"},
+    "value": {"gradient_clip_value": 0.01, "weight_decay": 0.1, "optimizer": "sgd"},
+    "balls": {"beta_u": 1.0, "beta_w": 0.9, "beta_v": 1.5, "learning_rate": 0.02},
+    "budgets": {
+        "beta_u": (0.7, 0.6),
+        "beta_w": (0.6, 0.2),
+        "beta_v": (0.5, 1.0),
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "gradient_clip_norm": 1.0,
+        "gradient_clip_value": 0.3,
+        "noise_std": 0.3,
+        "noise": "uniform",
+    },
+}
+
+
+@BOTH_LOOPS
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("params", HAND_WRITTEN.values(), ids=HAND_WRITTEN)
+@pytest.mark.parametrize(
+    ("dtype", "n_epochs", "rtol"),
+    [(np.float64, 1, 1e-12), (np.float64, 6, 1e-12), (np.float32, 1, 1e-5)],
+)
+def test_training_is_the_loop_written_by_hand(
+    small, params, weighted, callbacks, dtype, n_epochs, rtol
+):
+    X, y = small[0].astype(dtype), small[1]
+    # 60 rows: the last minibatch has 12.
+    options = {"batch_size": 16, "max_iter": n_epochs, "min_eigenvalue": 0.0, "tol": 0.0}
+    clf = make_classifier(**options, **params, callbacks=callbacks)
+    sample_weight = 1.0 + np.arange(60) % 4 if weighted else None
+    clf.fit(X, y, sample_weight)
+    weights, curve = train_by_hand(clf, X, y, sample_weight)
+    assert_same_weights((clf.U_, clf.W_, clf.V_), weights, rtol)
+    np.testing.assert_allclose(clf.loss_curve_, curve, rtol=rtol)
+    # What is compared has moved.
+    (start, *_), _ = train_by_hand(
+        make_classifier(**{**options, **params, "learning_rate": 1e-300}), X, y
+    )
+    assert np.abs(clf.U_ - start).max() > 1e-3
+
+
+EVERYTHING = {
+    "stops": {"tol": 0.02, "n_iter_no_change": 2, "max_iter": 60, "learning_rate": 0.02},
+    "early stopping": {"early_stopping": True, "validation_fraction": 0.3, "noise_std": 0.5},
+    "early stopping, weights": {
+        "early_stopping": True,
+        "class_weight": {0: 1.0, 1: 2.0, 2: 5.0},
+        "learning_rate": 0.05,
+        "fisher_rao_max": 3.0,
+    },
+    "Fisher-Rao": {"fisher_rao_max": 0.5, "noise_std": 0.2, "optimizer": "sgd"},
+    "two types": {"unit_types": 2, "beta_w": 0.9, "gradient_clip_norm": 0.7},
+    "balls": {"beta_u": 1.0, "beta_w": (0.5, 0.4), "beta_v": 2.0, "gradient_clip_value": 0.02},
+    "ramp": {"loss": "ramp", "margin": 0.7, "shuffle": False, "weight_decay": 0.01},
+}
+
+
+@pytest.mark.parametrize("params", EVERYTHING.values(), ids=EVERYTHING)
+@pytest.mark.parametrize("batch_size", [7, 20, "auto"])
+def test_a_callback_that_does_nothing_changes_nothing(small, params, batch_size):
+    X, y = small
+    y = np.where(np.arange(60) % 7 == 0, 0, y)
+    fits = [
+        make_classifier(
+            **{"max_iter": 12, "min_eigenvalue": 0.0} | params,
+            batch_size=batch_size,
+            callbacks=callbacks,
+        ).fit(X, y)
+        for callbacks in (None, [Callback()])
+    ]
+    ours, theirs = fits
+    assert ours.n_iter_ == theirs.n_iter_ == len(ours.loss_curve_)
+    assert_same_weights(*((clf.U_, clf.W_, clf.V_) for clf in fits), 1e-12)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-12)
+    if "early_stopping" in params:
+        np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_, rtol=1e-12)
+        assert ours.best_loss_ is theirs.best_loss_ is None
+    else:
+        assert ours.validation_scores_ is theirs.validation_scores_ is None
+        assert ours.best_loss_ == pytest.approx(theirs.best_loss_, rel=1e-12)
+    np.testing.assert_allclose(ours.decision_function(X), theirs.decision_function(X), rtol=1e-10)
+
+
+@BOTH_LOOPS
+def test_training_touches_no_global_state(small, callbacks):
+    X, y = small
+    before = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
+    params = {"noise_std": 0.1, "gradient_clip_norm": 0.1, "early_stopping": True}
+    expected = make_classifier(callbacks=callbacks, **params).fit(X, y)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == before[1:]
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    # Nor does training depend on it.
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = make_classifier(callbacks=callbacks, **params).fit(X, y)
+    finally:
+        torch.set_default_dtype(before[2])
+    np.testing.assert_array_equal(again.W_, expected.W_)
+
+
+@BOTH_LOOPS
+def test_losses_beyond_single_precision_are_finite_in_double_precision(small, callbacks):
+    X, y = small
+    params = {"learning_rate": 1e-6, "max_iter": 2, "min_eigenvalue": 0.0, "callbacks": callbacks}
+    plain = make_classifier(**params, margin=1.0).fit(X, y)
+    large = make_classifier(**params, margin=1.0).fit(X * 1e50, np.roll(y, 20))
+    assert 1e45 < large.loss_curve_[0] < 1e55
+    assert plain.loss_curve_[0] < 100
+
+
+def accuracy_by_hand(weights, X, y):
+    U, W, V = weights
+    h = np.zeros((len(X), len(W)))
+    for t in range(X.shape[1]):
+        h = np.maximum(X[:, t] @ U.T + h @ W.T, 0)
+    return np.mean((h @ V.T).argmax(1) == y)
+
+
+@pytest.mark.slow
+def test_accuracy_is_that_of_the_loop_written_by_hand(digits):
+    X, X_test, y, y_test = digits
+    X, X_test = X.astype(np.float32), X_test.astype(np.float32)
+    differences, scores = [], []
+    for seed in range(6):
+        clf = make_classifier(
+            hidden_size=32,
+            max_iter=15,
+            batch_size=64,
+            noise_std=0.1,
+            beta_w=1.0,
+            gradient_clip_norm=1.0,
+            learning_rate=0.01,
+            min_eigenvalue=0.0,
+            random_state=seed,
+        )
+        weights, _ = train_by_hand(clf, X, y)
+        scores.append(accuracy_by_hand(weights, X_test, y_test))
+        differences.append(clf.fit(X, y).score(X_test, y_test) - scores[-1])
+    assert np.mean(scores) > 0.85
+    assert abs(np.mean(differences)) <= np.std(scores, ddof=1) / np.sqrt(len(scores))
 
 
 @pytest.mark.parametrize(("name", "limit"), [("norm", 1e-3), ("value", 1e-4)])
@@ -161,8 +418,9 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_real_interrupt_signal_leaves_fit(small, interruptible):
-    clf = make_classifier(max_iter=100_000, n_iter_no_change=100_000)
+@BOTH_LOOPS
+def test_a_real_interrupt_signal_leaves_fit(small, interruptible, callbacks):
+    clf = make_classifier(max_iter=100_000, n_iter_no_change=100_000, callbacks=callbacks)
     left = threading.Event()
 
     def interrupt():
@@ -184,15 +442,17 @@ def test_a_real_interrupt_signal_leaves_fit(small, interruptible):
     assert not hasattr(clf, "U_")
 
 
-def test_failed_refit_keeps_the_fitted_estimator(small):
+@BOTH_LOOPS
+def test_failed_refit_keeps_the_fitted_estimator(small, callbacks):
     X, y = small
-    clf = make_classifier().fit(X, y)
+    clf = make_classifier(callbacks=callbacks).fit(X, y)
     before = clf.predict_proba(X)
     with pytest.raises(ValueError, match="diverged"):
         clf.fit(np.full_like(X, 1e38, dtype=np.float32), y)
     np.testing.assert_array_equal(clf.predict_proba(X), before)
 
 
+@BOTH_LOOPS
 @pytest.mark.parametrize(
     ("params", "size", "culprit"),
     [
@@ -200,27 +460,33 @@ def test_failed_refit_keeps_the_fitted_estimator(small):
         ({"optimizer": "sgd", "learning_rate": 1e10, "max_iter": 1}, 1e30, "weight"),
     ],
 )
-def test_divergence_names_learning_rate_clipping_and_beta_w(small, params, size, culprit):
+def test_divergence_names_learning_rate_clipping_and_beta_w(
+    small, params, size, culprit, callbacks
+):
     X, y = small
     X = np.abs(X / np.abs(X).max() * size).astype(np.float32)
     message = rf"{culprit} is not finite.*learning_rate.*gradient_clip_norm.*beta_w"
     with pytest.raises(ValueError, match=message):
-        make_classifier(**params).fit(X, y)
+        make_classifier(**params, callbacks=callbacks).fit(X, y)
 
 
-def test_stalled_training_ends_early_and_unfinished_training_warns(small):
+@BOTH_LOOPS
+def test_stalled_training_ends_early_and_unfinished_training_warns(small, callbacks):
     X, y = small
-    clf = make_classifier(max_iter=200, tol=10.0, n_iter_no_change=3).fit(X, y)
+    clf = make_classifier(max_iter=200, tol=10.0, n_iter_no_change=3, callbacks=callbacks)
+    clf.fit(X, y)
     # The first epoch improves on infinity; four stalled ones follow.
     assert clf.n_iter_ == 5
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
-        make_classifier(max_iter=2).fit(X, y)
+        make_classifier(max_iter=2, callbacks=callbacks).fit(X, y)
 
 
-def test_early_stopping_returns_the_best_epoch(small):
+@BOTH_LOOPS
+def test_early_stopping_returns_the_best_epoch(small, callbacks):
     X, _ = small
     unlearnable = np.random.default_rng(0).integers(0, 3, len(X))
     params = {"early_stopping": True, "validation_fraction": 0.3, "learning_rate": 0.05}
+    params["callbacks"] = callbacks
     clf = make_classifier(**params, max_iter=60).fit(X, unlearnable)
     assert clf.best_loss_ is None
     assert clf.validation_scores_[-1] < max(clf.validation_scores_)

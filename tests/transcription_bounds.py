@@ -700,7 +700,6 @@ def input_sums(case, noisy=False, *, decay=None, whitened=None):
     return InputSums(
         margins=case.margins(noisy),
         fisher_rao=paper.fisher_rao(U, W, V, X),
-        fisher_rao_gradient=0.0,
         step_abs_sums=np.array(step_l1(X)),
         square_sums=paper.column_squares(X),
         step_max_sums=np.array([sum(max(abs(v) for v in x[t]) for x in X) for t in range(L)]),
