@@ -435,6 +435,9 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         device = resolve_device(self.device)
         check_callbacks(self.callbacks)
         X, y = self._validate(X, y)
+        for name in ("learning_rate", "weight_decay"):
+            if getattr(self, name) > np.finfo(X.dtype).max:
+                raise ValueError(f"{name}={getattr(self, name)} is out of the range of {X.dtype}")
         weights = None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)

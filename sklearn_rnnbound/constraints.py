@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +16,11 @@ __all__ = ["Box", "Radius", "WeightConstraints", "project_rows_", "row_norm"]
 
 #: The l1 radius of a row, its sign budgets (beta+, beta-), or None where nothing is constrained.
 Radius = float | tuple[float, float] | None
+#: The same for the networks of a stack, where radii that differ are a tensor.
+StackedRadius = Radius | torch.Tensor | tuple[float | torch.Tensor, float | torch.Tensor]
 
 
-def _project_simplex(sizes: torch.Tensor, radius: float) -> torch.Tensor:
+def _project_simplex(sizes: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
     """Euclidean projection of float64 rows >= 0 with larger sums on the simplex of a radius.
 
     The sum is convex and piecewise linear in the threshold that is subtracted. Newton's method
@@ -41,7 +45,9 @@ def _project_simplex(sizes: torch.Tensor, radius: float) -> torch.Tensor:
 
 
 def _project_part_rows_(
-    A: torch.Tensor, sizes_of: Callable[[torch.Tensor], torch.Tensor], radius: float
+    A: torch.Tensor,
+    sizes_of: Callable[[torch.Tensor], torch.Tensor],
+    radius: float | torch.Tensor,
 ) -> None:
     """Project in place the rows of A that may be too large: in |A|, or in the part of one sign.
 
@@ -51,26 +57,25 @@ def _project_part_rows_(
     """
     finfo = torch.finfo(A.dtype)
     slack = A.shape[-1] * finfo.eps
-    limit = radius * (1 - slack)
-    sums = sizes_of(A).sum(-1)
+    excess = sizes_of(A).sum(-1) - radius * (1 - slack)
     # This ends nearly every call, at less cost than the mask. NaN goes on to the mask.
-    if sums.amax().item() <= limit:
+    if excess.amax().item() <= 0:
         return
-    violators = (sums > limit).nonzero(as_tuple=True)
+    violators = (excess > 0).nonzero(as_tuple=True)
     rows = A[violators]
     if len(rows) == 0:
         return
     sizes = sizes_of(rows)
-    if radius < A.shape[-1] * finfo.tiny:
-        # Shared among the entries such a radius underflows: zero, inside the ball, is the answer.
-        shrunk = torch.zeros_like(rows)
-    else:
-        inside = radius * (1 - 1.5 * slack)
-        shrunk = _project_simplex(sizes.double(), inside).to(A.dtype)
+    if isinstance(radius, torch.Tensor):
+        radius = radius.expand_as(excess)[violators][:, None]
+    # Shared among its entries a smaller radius underflows: zero, inside the ball, is the answer.
+    floor = A.shape[-1] * finfo.tiny
+    inside = torch.as_tensor(radius, dtype=torch.float64).clamp(min=floor) * (1 - 1.5 * slack)
+    shrunk = _project_simplex(sizes.double(), inside).mul_(inside > floor).to(A.dtype)
     A[violators] = torch.where(sizes > 0, shrunk.copysign_(rows), rows)
 
 
-def project_rows_(A: torch.Tensor, radius: Radius) -> None:
+def project_rows_(A: torch.Tensor, radius: StackedRadius) -> None:
     """Project every row of A, in place, on its l1 ball or within its sign budgets.
 
     The result satisfies the constraint in the dtype of A, in float64 and in any order of
@@ -84,7 +89,8 @@ def project_rows_(A: torch.Tensor, radius: Radius) -> None:
         Weights, overwritten; any strides.
     radius : float, pair of floats or None
         l1 radius, or (beta+, beta-): bounds on the sums of the positive and of the negative
-        parts. None: nothing happens.
+        parts. None: nothing happens. In the place of a number there may be a float64 tensor that
+        broadcasts to the shape (..., rows).
 
     References
     ----------
@@ -199,6 +205,44 @@ class WeightConstraints:
                     f"lower box_width, or drop {name}"
                 )
         return replace(self, box=box)
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What sets of constraints must have in common to be one set for a stack of networks."""
+        radii = self.beta_u, self.beta_w, self.beta_v
+        return *(isinstance(radius, tuple) for radius in radii), self.unit_types, id(self.box)
+
+    @classmethod
+    def stacked(
+        cls, constraints: Sequence[WeightConstraints], device: torch.device
+    ) -> WeightConstraints:
+        """The constraints of a stack of networks, one set of one form for each.
+
+        Parameters
+        ----------
+        constraints : sequence of WeightConstraints
+            The sets.
+        device : torch.device
+            Device of the weights.
+
+        Returns
+        -------
+        constraints : WeightConstraints
+            A set for :meth:`project_` on the stack.
+        """
+
+        def together(radii: Sequence[Any]) -> Any:
+            first = radii[0]
+            if all(radius == first for radius in radii):
+                return first
+            if isinstance(first, tuple):
+                return tuple(together(part) for part in zip(*radii, strict=True))
+            numbers = [[math.inf if radius is None else radius] for radius in radii]
+            return torch.tensor(numbers, dtype=torch.float64, device=device)
+
+        names = "beta_u", "beta_w", "beta_v"
+        radii = {name: together([getattr(c, name) for c in constraints]) for name in names}
+        return replace(constraints[0], **radii)
 
     def orient_(self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor) -> None:
         """Give fresh weights the signs that their unit type asks for, in place."""

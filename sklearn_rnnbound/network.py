@@ -187,6 +187,8 @@ class _Scores(torch.autograd.Function):
     def forward(
         ctx: Any, theta: torch.Tensor, X: torch.Tensor, shape: tuple[int, int, int], activation: str
     ) -> torch.Tensor:
+        if X.dtype != theta.dtype:
+            raise TypeError(f"the sequences are {X.dtype} and the weights {theta.dtype}")
         run = Unrolled(shape, activation, theta)
         run.resize(1, X.shape[1], len(X))
         run.inputs[0].copy_(X.transpose(0, 1))

@@ -411,8 +411,8 @@ class Stack:
     """
 
     def __init__(self, trainings: Sequence[Training]) -> None:
-        # Networks under the same constraints are projected together.
-        self._tie(sorted(trainings, key=lambda training: repr(_constraints_key(training))))
+        # Networks under constraints of one form are projected together.
+        self._tie(sorted(trainings, key=_form))
         net = trainings[0].net
         self._run = Unrolled(net.module_.shape, net.module_.activation, self._theta)
         self._noise = self._theta.new_empty(0)
@@ -438,12 +438,13 @@ class Stack:
         self._clip_values = self._limits("clip_value")
         self._constrained: list[tuple[WeightConstraints, Weights]] = []
         start = 0
-        for _, same in groupby(trainings, _constraints_key):
-            first, *others = same
-            stop = start + 1 + len(others)
-            U, W, V = (weight[start:stop] for weight in self._weights)
-            self._constrained.append((first.net.constraints, (U, W, V)))
-            start = stop
+        for _, group in groupby(trainings, _form):
+            constraints = [training.net.constraints for training in group]
+            part = slice(start, start + len(constraints))
+            U, W, V = (weight[part] for weight in self._weights)
+            together = WeightConstraints.stacked(constraints, self._theta.device)
+            self._constrained.append((together, (U, W, V)))
+            start = part.stop
 
     def _limits(self, name: str) -> torch.Tensor | None:
         """Clipping limits (G, 1), infinite where a network has none; None when none has one."""
@@ -471,10 +472,11 @@ class Stack:
     def _step(self, nets: list[ConstrainedNet], batches: tuple[Batch, ...]) -> torch.Tensor:
         """One optimizer step for every network; its mean loss."""
         scores, targets, shares = self._forward(nets, batches)
-        scores.requires_grad_()
-        losses = nets[0].criterion_(scores.flatten(0, 1), targets.flatten()).view_as(shares)
-        means = (losses * shares).sum(1)
-        (score_gradient,) = torch.autograd.grad(means.sum(), scores)
+        with torch.enable_grad():
+            scores.requires_grad_()
+            losses = nets[0].criterion_(scores.flatten(0, 1), targets.flatten()).view_as(shares)
+            means = (losses * shares).sum(1)
+            (score_gradient,) = torch.autograd.grad(means.sum(), scores)
         self._run.backward(self._weights, score_gradient, self._gradients)
         if self._clip_values is not None:
             self._gradient.clamp_(-self._clip_values, self._clip_values)
@@ -536,10 +538,8 @@ class Stack:
         self.trainings = remaining
 
 
-def _constraints_key(training: Training) -> tuple[Any, ...]:
-    constraints = training.net.constraints
-    radii = constraints.beta_u, constraints.beta_w, constraints.beta_v
-    return *radii, constraints.unit_types, id(constraints.box)
+def _form(training: Training) -> tuple[Any, ...]:
+    return training.net.constraints.form
 
 
 def train(trainings: Sequence[Training]) -> list[ValueError | None]:
@@ -572,6 +572,8 @@ def train(trainings: Sequence[Training]) -> list[ValueError | None]:
     while stack.trainings:
         kept = []
         for training, loss in zip(stack.trainings, stack.run_epoch(), strict=True):
+            training.net.history.new_epoch()
+            training.net.history.record("train_loss", loss)
             try:
                 kept.append(not training.end_epoch(loss))
             except ValueError as error:

@@ -538,7 +538,7 @@ def test_input_bound_makes_theorem_3_a_certificate_without_an_eigenvalue(small):
 def test_second_moment_is_computed_once_per_data_set(small, tmp_path, monkeypatch):
     X, y = small
     first = make_classifier(memory=str(tmp_path)).fit(X, y)
-    monkeypatch.setattr("sklearn_rnnbound.spectrum.scipy.linalg.svdvals", lambda *_: 1 / 0)
+    monkeypatch.setattr("sklearn_rnnbound.spectrum.scipy.linalg.svdvals", lambda *_, **__: 1 / 0)
     second = make_classifier(memory=str(tmp_path), beta_w=1.0).fit(X, y)
     assert second._statistics.min_eigenvalue == first._statistics.min_eigenvalue > 0
     with pytest.raises(ZeroDivisionError):

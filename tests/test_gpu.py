@@ -63,12 +63,12 @@ def test_a_stacked_fit_in_single_precision_after_one_epoch(small):
 
 def test_a_stack_agrees_with_the_cpu_where_no_noise_is_drawn(small):
     # The noise of two devices differs.
-    fits = {}
+    fits = []
     for device in ("cpu", "cuda"):
         stacked = [make_member(small, name, device=device, noise_std=0.0) for name in NETWORKS]
         fit_together(stacked)
-        fits[device] = [clf for clf, *_ in stacked]
-    for ours, theirs in zip(*fits.values(), strict=True):
+        fits.append([clf for clf, *_ in stacked])
+    for ours, theirs in zip(*fits, strict=True):
         assert_same_fit(ours, theirs, 1e-8)
 
 

@@ -96,12 +96,17 @@ def test_a_draw_depends_on_nothing_but_shape_and_seed(kind):
     torch.testing.assert_close(draw, 2 * draws[0], rtol=1e-6, atol=1e-6)
 
 
-def test_noise_does_not_depend_on_the_layout_of_the_data():
-    X = torch.arange(60.0).reshape(10, 3, 2)
+def test_noise_does_not_depend_on_the_data_nor_on_their_layout(monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 24)
+    X = torch.arange(60.0, dtype=torch.float64).reshape(10, 3, 2)
     steps_first = X.transpose(0, 1).contiguous().transpose(0, 1)
     law = InputNoise("gaussian", 1.0)
-    chunks = [torch.cat(list(input_chunks(inputs, law, 3))) for inputs in (X, steps_first)]
-    assert torch.equal(*chunks)
+    noisy, same, noise_alone = (
+        torch.cat(list(input_chunks(inputs, law, 3)))
+        for inputs in (X, steps_first, torch.zeros_like(X))
+    )
+    assert torch.equal(noisy, same)
+    torch.testing.assert_close(noisy - X, noise_alone, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("shape", [(100, 3, 2), (100, 1, 50), (5, 40, 4)])

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
 from sklearn_rnnbound.network import initial_weights
-from sklearn_rnnbound.training import Batches, RampLoss, Sequences, as_tensor
+from sklearn_rnnbound.training import Batches, RampLoss, Sequences, as_tensor, train
 
 
 def test_as_tensor_shares_memory_that_is_read_only_without_a_warning():
@@ -272,6 +272,21 @@ def test_a_callback_that_does_nothing_changes_nothing(small, params, batch_size)
 
 
 @BOTH_LOOPS
+@pytest.mark.parametrize("limit", [None, 0.5])
+def test_fisher_rao_norm_is_within_its_radius_at_the_end_of_every_epoch(small, callbacks, limit):
+    X, y = small
+    clf = make_classifier(fisher_rao_max=limit, noise_std=0.1, callbacks=callbacks)
+    ongoing = clf._prepare(X, y, None).training
+    norms = []
+    ongoing.after_epoch = lambda record: norms.append(ongoing.net.fisher_rao_norm(ongoing.data.X))
+    assert train([ongoing]) == [None]
+    assert len(norms) == 8
+    assert max(norms) <= (0.5 if limit else np.inf)
+    # Rescaled and no more: the radius is reached where training leads out of it.
+    assert min(norms) >= 0.49
+
+
+@BOTH_LOOPS
 def test_training_touches_no_global_state(small, callbacks):
     X, y = small
     before = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
@@ -288,6 +303,15 @@ def test_training_touches_no_global_state(small, callbacks):
     finally:
         torch.set_default_dtype(before[2])
     np.testing.assert_array_equal(again.W_, expected.W_)
+
+
+@BOTH_LOOPS
+def test_training_where_gradients_are_switched_off(small, callbacks):
+    expected = make_classifier(callbacks=callbacks).fit(*small)
+    with torch.no_grad():
+        clf = make_classifier(callbacks=callbacks).fit(*small)
+        assert not torch.is_grad_enabled()
+    np.testing.assert_array_equal(clf.W_, expected.W_)
 
 
 @BOTH_LOOPS
