@@ -677,7 +677,7 @@ def test_scale_does_not_matter_and_zeros_are_counted():
 def test_chunks_of_rows_make_no_difference(monkeypatch):
     X = make_gaussian_sequences(90, 4, 3, random_state=0).data
     whole = SpectrumDisplay.from_data(X).eigenvalues
-    monkeypatch.setattr("sklearn_rnnbound.spectrum._MIN_CHUNK_ROWS", 7)
+    monkeypatch.setattr("sklearn_rnnbound.spectrum._CHUNK_ROWS", 7)
     np.testing.assert_allclose(SpectrumDisplay.from_data(X).eigenvalues, whole, rtol=1e-12)
 
 

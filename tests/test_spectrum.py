@@ -1,11 +1,13 @@
 """The smallest eigenvalue against known spectra, and the whitened norm against dense algebra."""
 
+import tracemalloc
 from decimal import Decimal, localcontext
 from functools import cache
 
 import joblib
 import numpy as np
 import pytest
+import scipy.linalg
 
 from sklearn_rnnbound import spectrum
 from sklearn_rnnbound.spectrum import min_eigenvalue, whitened_norm
@@ -49,6 +51,23 @@ def is_below_spectrum(value, G, n):
     return True
 
 
+@cache
+def with_exact_spectrum(condition, n=1024, L=64, d=8):
+    """512 columns of which the least eigenvalue of the second moment is known exactly.
+
+    They are X = H D P with H from a Hadamard matrix, D diagonal and P two reflections along
+    vectors of signs. Entries are multiples of 2^-36 below 2^4, so no product is rounded.
+    """
+    width = L * d
+    D = np.round(np.geomspace(1.0, condition**-0.5, width) * 2**20) / 2**20
+    X = scipy.linalg.hadamard(n)[:, :width] * D
+    for signs in np.random.default_rng(0).choice([-1.0, 1.0], size=(2, width)):
+        X -= np.outer(X @ signs, signs * (2 / width))
+    assert not np.remainder(X, 2.0**-36).any()
+    assert np.abs(X).max() < 2**4
+    return X.reshape(n, L, d), D[-1] ** 2
+
+
 ROUTES = pytest.mark.parametrize("route", ["qr", "gram"])
 
 
@@ -61,10 +80,8 @@ def choose(monkeypatch):
     return choose_route
 
 
-@pytest.mark.parametrize(
-    ("route", "condition", "rtol"),
-    [("qr", 1e2, 1e-8), ("qr", 1e8, 1e-6), ("qr", 1e12, 1e-3), ("gram", 1e2, 1e-8)],
-)
+@ROUTES
+@pytest.mark.parametrize(("condition", "rtol"), [(1e2, 1e-8), (1e8, 1e-6), (1e12, 1e-3)])
 def test_smallest_eigenvalue_of_a_known_spectrum(choose, route, condition, rtol):
     choose(route)
     estimate = min_eigenvalue(with_spectrum(condition))
@@ -74,11 +91,95 @@ def test_smallest_eigenvalue_of_a_known_spectrum(choose, route, condition, rtol)
     assert not is_below_spectrum(estimate * (1 + rtol), G, 2000)
 
 
-@pytest.mark.parametrize("condition", [1e8, 1e12])
-def test_gram_route_is_never_above_the_truth(choose, condition):
-    choose("gram")
-    estimate = min_eigenvalue(with_spectrum(condition))
-    assert estimate == 0 or is_below_spectrum(estimate, gram_with_spectrum(condition), 2000)
+@pytest.mark.parametrize(("condition", "rtol"), [(1e2, 1e-8), (1e4, 1e-6), (1e8, 1e-6)])
+def test_hundreds_of_coordinates(condition, rtol):
+    X, truth = with_exact_spectrum(condition)
+    estimate = min_eigenvalue(X)
+    assert truth * (1 - rtol) < estimate <= truth
+
+
+def test_gram_matrix_is_left_when_it_is_ill_conditioned(monkeypatch):
+    X, truth = with_exact_spectrum(1e8)
+    assert spectrum._gram_eigenvalue(X, 1.0) is None
+    monkeypatch.setattr(spectrum, "_qr_factor", None)
+    well_conditioned, truth = with_exact_spectrum(1e2)
+    assert min_eigenvalue(well_conditioned) == pytest.approx(truth, rel=1e-8)
+
+
+@pytest.mark.parametrize("n", [320, 700, 3000])
+def test_routes_agree(n):
+    X = np.random.default_rng(0).normal(size=(n, 20, 15)) * np.linspace(0.3, 2, 15)
+    by_qr, by_gram = spectrum._squared_singular_value(X, 1.0), spectrum._gram_eigenvalue(X, 1.0)
+    assert by_gram == pytest.approx(by_qr, rel=1e-6 if n == 320 else 1e-8)
+    singular = np.linalg.svd(X.reshape(n, 300), compute_uv=False)[-1]
+    assert by_gram <= singular**2
+    assert min_eigenvalue(X) == by_gram / n
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e8, 1e12])
+def test_gram_matrix_gives_nothing_above_the_truth(condition):
+    estimate = spectrum._gram_eigenvalue(with_spectrum(condition), 1.0)
+    assert (estimate is None) == (condition > 1e6)
+    if estimate is not None:
+        assert is_below_spectrum(estimate / 2000, gram_with_spectrum(condition), 2000)
+
+
+@pytest.mark.parametrize(("excess", "rtol"), [(1e-9, 1e-8), (1e-7, 1e-6), (1e-2, 1e-8)])
+def test_certificate_retreats_from_a_shift_above_the_spectrum(monkeypatch, excess, rtol):
+    X, truth = with_exact_spectrum(1e2)
+    original = spectrum._inverse_lanczos
+    monkeypatch.setattr(spectrum, "_inverse_lanczos", lambda L: original(L) * (1 + excess))
+    estimate = min_eigenvalue(X)
+    assert truth * (1 - rtol) < estimate <= truth
+    # What lies too far above is left to the QR factorisation.
+    assert (spectrum._gram_eigenvalue(X, 1.0) is None) == (excess == 1e-2)
+
+
+def test_certified_shift_is_lowered_by_the_rounding_of_the_certificate(monkeypatch):
+    X, truth = with_exact_spectrum(1e2)
+    n = len(X)
+    error = spectrum._gram_error(n, spectrum._gram_matrix(X, 1.0))
+    passed = 0
+    # Shifts on both sides of the eigenvalue, where rounding decides whether the matrix is definite.
+    for excess in [-1e-10, *np.linspace(-1e-13, 1e-13, 21)]:
+        shifted = n * truth * (1 + excess) + error / 10
+        monkeypatch.setattr(spectrum, "_inverse_lanczos", lambda L, shifted=shifted: shifted)
+        estimate = spectrum._gram_eigenvalue(X, 1.0)
+        assert estimate < n * truth
+        passed += estimate > n * truth - 1.5 * error
+    assert passed
+
+
+def test_iteration_is_an_estimate_from_above(monkeypatch):
+    X, truth = with_exact_spectrum(1e2)
+    estimates = []
+
+    def noted(L, original=spectrum._inverse_lanczos):
+        estimates.append(original(L) / len(X))
+        return estimates[0] * len(X)
+
+    monkeypatch.setattr(spectrum, "_inverse_lanczos", noted)
+    min_eigenvalue(X)
+    assert truth * (1 - 1e-12) < estimates[0] < truth * (1 + 1e-8)
+
+
+def test_factor_beside_the_matrix():
+    rng = np.random.default_rng(0)
+    width = 150
+    A = rng.normal(size=(width, width))
+    full = A @ A.T + np.eye(width)
+    G = np.asfortranarray(np.triu(full))
+    # Neither the diagonal nor the lower triangle is read.
+    G[np.tril_indices(width)] = np.nan
+    for shift in (0.0, 0.5, -1e9, 2.0, 0.0):
+        L = spectrum._cholesky_factor(G, np.diag(full) + shift)
+        np.testing.assert_array_equal(np.triu(G, 1), np.triu(full, 1))
+        if shift < 0:
+            assert L is None
+        else:
+            assert np.shares_memory(L, G)
+            expected = np.linalg.cholesky(full + shift * np.eye(width))
+            np.testing.assert_allclose(np.tril(L), expected, rtol=1e-9, atol=1e-12)
 
 
 def difficult_samples(rng, n):
@@ -108,6 +209,65 @@ def test_single_precision_data_are_factorised_in_double_precision(choose, route)
     choose(route)
     X = with_spectrum(1e2).astype(np.float32)
     assert min_eigenvalue(X) == min_eigenvalue(X.astype(np.float64))
+    assert min_eigenvalue(X[::2]) == min_eigenvalue(X[::2].astype(np.float64))
+
+
+@ROUTES
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_data_on_disk_are_only_read(choose, route, dtype, tmp_path):
+    choose(route)
+    X = with_spectrum(1e2).astype(dtype)
+    path = tmp_path / "X.npy"
+    np.save(path, X)
+    before = path.read_bytes()
+    mapped = np.load(path, mmap_mode="r")
+    assert min_eigenvalue(mapped) == min_eigenvalue(X)
+    assert whitened_norm(mapped, [mapped]) == whitened_norm(X, [X])
+    assert path.read_bytes() == before
+
+
+def test_arguments_are_left_alone():
+    # One row or one column lies in memory in both orders; the last one is for the Gram matrix.
+    for shape in [(1, 1, 1), (30, 1, 1), (500, 4, 5), (600, 20, 15)]:
+        X = np.random.default_rng(0).normal(size=shape)
+        before = X.copy()
+        min_eigenvalue(X)
+        whitened_norm(X, [X])
+        np.testing.assert_array_equal(X, before)
+
+
+def test_ordinary_double_precision_data_are_not_copied():
+    X = np.random.default_rng(0).normal(size=(3000, 4, 5))
+    assert spectrum._scale(spectrum._largest_magnitudes(X)) == 1.0
+    for dtype in (np.float64, np.float32):
+        for chunk in spectrum._flat_chunks(X.astype(dtype), 1.0):
+            assert chunk.dtype == np.float64
+    assert all(np.shares_memory(chunk, X) for chunk in spectrum._flat_chunks(X, 1.0))
+
+
+def test_result_is_repeatable_and_no_global_generator_is_touched():
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    # Of equal eigenvalues the iteration finds one and starts anew.
+    equal = np.tile(np.eye(300), (3, 1)).reshape(900, 20, 15)
+    for X in (equal, with_exact_spectrum(1e2)[0]):
+        assert len({min_eigenvalue(X) for _ in range(3)}) == 1
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e8])
+@pytest.mark.parametrize("quantity", [min_eigenvalue, lambda X: whitened_norm(X, [X])])
+def test_memory_is_that_of_one_matrix(monkeypatch, condition, quantity):
+    # By both routes; the one after the other at condition 1e8.
+    X = with_exact_spectrum(condition)[0].astype(np.float32)
+    monkeypatch.setattr(spectrum, "_CHUNK_ROWS", 32)
+    tracemalloc.start()
+    try:
+        quantity(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    matrix = 8 * 512**2
+    assert matrix < peak < 1.5 * matrix
 
 
 @ROUTES
@@ -122,8 +282,18 @@ def test_rank_deficient_data(choose, route):
         assert min_eigenvalue(repeated) == 0.0
 
 
+def test_rank_deficient_data_of_hundreds_of_coordinates_need_no_svd(monkeypatch):
+    monkeypatch.setattr(spectrum.scipy.linalg, "svdvals", None)
+    X = with_exact_spectrum(1e2)[0].copy()
+    X[:, 40, 3] = X[:, 2, 1] - 3 * X[:, 9, 5]
+    assert min_eigenvalue(X) == 0.0
+    X[:, 40, 3] = 0.0
+    assert min_eigenvalue(X) == 0.0
+
+
 def test_a_zero_coordinate_needs_no_factorisation(monkeypatch):
-    monkeypatch.setattr(spectrum.scipy.linalg, "qr", None)
+    monkeypatch.setattr(spectrum, "_qr_factor", None)
+    monkeypatch.setattr(spectrum, "_gram_matrix", None)
     X = np.ones((100, 2, 3))
     X[:, 1, 1] = 0.0
     assert min_eigenvalue(X) == 0.0
@@ -135,7 +305,7 @@ def test_blocks_of_rows_change_nothing(choose, route, monkeypatch):
     choose(route)
     X = np.random.default_rng(0).normal(size=(500, 4, 5))
     whole = min_eigenvalue(X)
-    monkeypatch.setattr(spectrum, "_MIN_CHUNK_ROWS", 7)
+    monkeypatch.setattr(spectrum, "_CHUNK_ROWS", 7)
     assert min_eigenvalue(X) == pytest.approx(whole, rel=1e-10)
 
 
@@ -145,6 +315,25 @@ def test_scale_of_the_data(choose, route, scale):
     choose(route)
     X = np.random.default_rng(0).normal(size=(500, 4, 5))
     assert min_eigenvalue(X * scale) == pytest.approx(min_eigenvalue(X) * scale**2, rel=1e-10)
+    assert whitened_norm(X * scale, [X * scale]) == pytest.approx(whitened_norm(X, [X]), rel=1e-9)
+
+
+@ROUTES
+@pytest.mark.parametrize("exponent", [-480, -340, 3, 340, 480])
+def test_powers_of_two_are_exact_scales(choose, route, exponent):
+    choose(route)
+    X = np.random.default_rng(0).normal(size=(500, 4, 5))
+    assert min_eigenvalue(np.ldexp(X, exponent)) == np.ldexp(min_eigenvalue(X), 2 * exponent)
+
+
+@ROUTES
+def test_coordinates_of_very_different_scales(choose, route):
+    choose(route)
+    X = np.random.default_rng(0).normal(size=(500, 4, 5))
+    smallest = X[:, 1, 2].copy()
+    for exponent in (-20, -140, -150, -154, -158, -162, -200, -300):
+        X[:, 1, 2] = smallest * 10.0**exponent
+        assert min_eigenvalue(X) == 0.0
 
 
 @ROUTES
@@ -211,3 +400,13 @@ def test_whitened_norm_of_a_singular_moment(choose, route):
     assert whitened_norm(np.zeros((5, 2, 2)), [X], 0.25) == pytest.approx(
         (20 * 2 / 9 / 0.25) ** 0.5
     )
+    assert whitened_norm(np.random.default_rng(0).normal(size=(3, 2, 2)), [X]) == np.inf
+
+
+@ROUTES
+@pytest.mark.parametrize(("condition", "rtol"), [(1e2, 1e-10), (1e8, 1e-9), (1e16, 1e-6)])
+def test_whitened_norm_of_an_ill_conditioned_moment(choose, route, condition, rtol):
+    choose(route)
+    # Over one step C = 2 I, and X X^T (X^T X)^-1 is a projection, whose trace is its rank.
+    X = with_spectrum(condition, L=1, d=48)
+    assert whitened_norm(X, [X]) == pytest.approx(np.sqrt(2000 * 48) / 2, rel=rtol)
