@@ -7,7 +7,7 @@ from conftest import make_classifier
 from skorch.callbacks import Callback
 
 from sklearn_rnnbound import training
-from sklearn_rnnbound.network import Unrolled
+from sklearn_rnnbound.network import Unrolled, torch_threads
 from sklearn_rnnbound.training import train
 
 #: Settings that may differ within a stack; the number of rows is the last entry.
@@ -55,7 +55,8 @@ def make_member(small, name, dtype=np.float64, **common):
 def fit_together(members):
     """Fit classifiers as one stack; what went wrong with each."""
     fits = [clf._prepare(X, y, weights) for clf, X, y, weights in members]
-    errors = train([fit.training for fit in fits])
+    with torch_threads(1):
+        errors = train([fit.training for fit in fits])
     for (clf, *_), fit, error in zip(members, fits, errors, strict=True):
         if error is None:
             clf._conclude(fit)
