@@ -98,7 +98,9 @@ class Sequences(torch.utils.data.Dataset[Any]):
         if self.rows is not None:
             index = self.rows[index]
         weights = None if self.weights is None else self.weights[index]
-        return Batch((self.X[index], self.targets[index]), weights)
+        # Several times faster than X[index].
+        X = self.X[index] if isinstance(index, slice) else self.X.index_select(0, index)
+        return Batch((X, self.targets[index]), weights)
 
 
 class Batch(tuple):  # type: ignore[type-arg]  # the pair (X, y) that skorch expects
