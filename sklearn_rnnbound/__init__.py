@@ -10,6 +10,7 @@ from sklearn_rnnbound.model_selection import (
     neg_bound_scorer,
 )
 from sklearn_rnnbound.report import BoundCurve, BoundReport
+from sklearn_rnnbound.stacked_search import StackedGridSearchCV
 
 __all__ = [
     "BOUNDS",
@@ -19,6 +20,7 @@ __all__ = [
     "BoundSearch",
     "CrossValidatedBoundReport",
     "RNNBoundClassifier",
+    "StackedGridSearchCV",
     "Term",
     "certify",
     "cross_validate_bounds",

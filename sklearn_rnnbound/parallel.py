@@ -9,6 +9,7 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from typing import Any
 
 from joblib import Parallel, delayed, effective_n_jobs
+from sklearn import config_context, get_config
 from tqdm import tqdm
 
 __all__ = ["run_tasks"]
@@ -27,6 +28,7 @@ def run_tasks(
     n_jobs: int | None = None,
     verbose: bool | int = False,
     description: str = "",
+    sizes: Sequence[int] | None = None,
 ) -> list[Any]:
     """Results of ``function(*task)`` for every task, in their order.
 
@@ -46,6 +48,8 @@ def run_tasks(
         Whether to show a progress bar.
     description : str, default=""
         What the bar counts.
+    sizes : sequence of int or None, default=None
+        How much of that is in each task. None: one.
 
     Returns
     -------
@@ -60,18 +64,20 @@ def run_tasks(
     """
     results: dict[int, Any] = {}
     fruitless = 0
-    n_workers = effective_n_jobs(n_jobs)
-    with tqdm(total=len(tasks), desc=description, disable=not verbose) as bar:
+    n_workers, config = effective_n_jobs(n_jobs), get_config()
+    sizes = [1] * len(tasks) if sizes is None else sizes
+    with tqdm(total=sum(sizes), desc=description, disable=not verbose) as bar:
         while len(results) < len(tasks):
             n_before = len(results)
             missing = [number for number in range(len(tasks)) if number not in results]
             try:
                 finished = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-                    delayed(_numbered)(number, function, *tasks[number]) for number in missing
+                    delayed(_numbered)(number, config, function, *tasks[number])
+                    for number in missing
                 )
                 for number, result in finished:
                     results[number] = result
-                    bar.update()
+                    bar.update(sizes[number])
             except Exception as error:
                 fruitless = 0 if len(results) > n_before else fruitless + 1
                 if not _lost_worker(error) or fruitless == _FRUITLESS_ROUNDS:
@@ -80,8 +86,12 @@ def run_tasks(
     return [results[number] for number in range(len(tasks))]
 
 
-def _numbered(number: int, function: Callable[..., Any], *task: Any) -> tuple[int, Any]:
-    return number, function(*task)
+def _numbered(
+    number: int, config: dict[str, Any], function: Callable[..., Any], *task: Any
+) -> tuple[int, Any]:
+    # scikit-learn's settings, metadata routing among them, belong to a thread.
+    with config_context(**config):
+        return number, function(*task)
 
 
 def _wait_for_workers(n_jobs: int | None, n_workers: int) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+from sklearn import config_context, get_config
 
 from sklearn_rnnbound.parallel import run_tasks
 
@@ -67,3 +68,14 @@ def test_progress_goes_to_the_standard_error(capsys):
     assert "squares: 100%" in capsys.readouterr().err
     run_tasks(square, [(1,), (2,)])
     assert not capsys.readouterr().err
+
+
+def routing_is_on(number):
+    return get_config()["enable_metadata_routing"]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_settings_of_scikit_learn_reach_the_workers(n_jobs):
+    with config_context(enable_metadata_routing=True):
+        assert run_tasks(routing_is_on, [(0,), (1,)], n_jobs=n_jobs) == [True, True]
+    assert run_tasks(routing_is_on, [(0,), (1,)], n_jobs=n_jobs) == [False, False]
