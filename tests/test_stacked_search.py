@@ -826,7 +826,7 @@ def test_fits_in_another_order_are_not_mixed_up(small):
         stacked_search._Fit({"noise_std": std}, {}, stacks=True, rows=np.arange(60))
         for std in (0.1, 0.2)
     ]
-    outcomes = stacked_search._run_task(X, y, make_classifier(), fits, True, sklearn.get_config())
+    outcomes = stacked_search._run_task(X, y, make_classifier(), fits, True)
     trained = stacked_search._Trained(make_classifier(), fits, outcomes)
     base = clone(trained.template)
     with pytest.raises(RuntimeError, match="in another order"):
