@@ -202,12 +202,14 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     memory : str, joblib.Memory or None, default=None
         Cache of what depends on the data alone.
     callbacks : list or None, default=None
-        skorch callbacks; they are not saved with a fitted estimator.
+        skorch callbacks; they are not saved with a fitted estimator. Those that look at validation
+        need `early_stopping`, or a `monitor` such as ``"train_loss"``. The weights are
+        ``net.module_.weights``.
     device : str, default="auto"
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or "auto": CUDA where there is one.
     n_threads : int or None, default=None
         Number of torch threads during `fit` and predictions. None: one for small networks, else
-        what torch is set to.
+        what torch is set to. For small networks more than one can be many times slower.
 
     Attributes
     ----------
@@ -228,7 +230,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     device_ : str
         Device of the network.
     net_ : skorch.NeuralNetClassifier
-        The fitted net.
+        The fitted net. Its `history` has ``epoch`` and ``train_loss``; with `callbacks` it has all
+        that skorch records.
     U_, W_, V_ : ndarray of shapes (m, d), (m, m), (k, m)
         Weights.
     beta_u_, beta_w_, beta_v_ : float or pair of floats
@@ -412,13 +415,13 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """
         before = dict(self.__dict__)
         try:
-            fit = self._prepare(X, y, sample_weight)
-            data = fit.training.data
-            with self._threads(len(data), data.X.shape[2]):
-                (error,) = train([fit.training])
-                if error is not None:
-                    raise error
-                self._conclude(fit)
+            # Tensors made in inference mode could not be trained.
+            with torch.inference_mode(False):
+                fit = self._prepare(X, y, sample_weight)
+                data = fit.training.data
+                with self._threads(len(data), data.X.shape[2]):
+                    train([fit.training])
+                    self._conclude(fit)
         except BaseException:
             self.__dict__ = before
             raise
@@ -696,7 +699,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         if _has_room(device, inputs.nbytes):
             inputs = inputs.to(device)
         numbers = torch.from_numpy(targets).to(inputs.device)
-        loss_weights = None if weights is None else torch.from_numpy(weights).to(inputs)
+        loss_weights = None if weights is None else as_tensor(weights).to(inputs)
         if not self.early_stopping:
             return Sequences(inputs, numbers, loss_weights), None
         try:
@@ -972,9 +975,10 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         except ValueError:
             # Trained on a device that this machine lacks.
             device = torch.device("cpu")
-        U, W, V = (weight.to(device) for weight in self._weights())
-        module = RecurrentNetwork(U, W, V, self._setting.activation)
-        self.net_ = self._make_net(module, self._constraints(), seed)
+        with torch.inference_mode(False):
+            U, W, V = (weight.to(device) for weight in self._weights())
+            module = RecurrentNetwork(U, W, V, self._setting.activation)
+            self.net_ = self._make_net(module, self._constraints(), seed)
         self.device_ = self.net_.device
 
 

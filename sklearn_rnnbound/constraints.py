@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,79 +48,85 @@ def _project_simplex(sizes: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
 
 
 class _RowBalls:
-    """l1 balls of the rows of U, W and V, which go through a projection as rows of one matrix.
+    """l1 balls of the rows of several matrices, which are projected as the rows of one matrix.
 
     With u = eps/2 and width w, a row with a computed norm up to radius (1 - 2 w u) satisfies
     the constraint in every order of summation and after rounding of the radius itself; a row
     that is projected goes to radius (1 - 3 w u), so that it is not caught again.
+
+    Parameters
+    ----------
+    radii : sequence of float, torch.Tensor or None
+        Radii of each matrix; a tensor broadcasts to the shape (..., rows).
+    matrices : sequence of torch.Tensor of shape (..., rows, width)
+        Matrices of the shapes, dtype and device of those to be projected.
     """
 
-    def __init__(self, radii: Sequence[Any], weights: Weights) -> None:
-        finfo = torch.finfo(weights[0].dtype)
+    def __init__(
+        self, radii: Sequence[float | torch.Tensor | None], matrices: Sequence[torch.Tensor]
+    ) -> None:
+        finfo = torch.finfo(matrices[0].dtype)
         limits, insides = [], []
-        for radius, A in zip(radii, weights, strict=True):
-            number = math.inf if radius is None else radius
-            number = torch.as_tensor(number, dtype=torch.float64, device=A.device)
-            number = number.expand(A.shape[:-1])
+        for radius, A in zip(radii, matrices, strict=True):
+            number = torch.as_tensor(
+                math.inf if radius is None else radius, dtype=torch.float64, device=A.device
+            ).expand(A.shape[:-1])
             slack = A.shape[-1] * finfo.eps
             limits.append(number * (1 - slack))
             # Shared among its entries a smaller radius underflows: zero is the answer.
             vanishing = number < A.shape[-1] * finfo.tiny
             insides.append((number * (1 - 1.5 * slack)).masked_fill(vanishing, 0.0))
         self._limits, self._insides = torch.cat(limits, -1), torch.cat(insides, -1)
-        width = max(A.shape[-1] for A in weights)
-        self._rows = weights[0].new_zeros(*self._limits.shape, width)
-        parts = self._rows.split([A.shape[-2] for A in weights], dim=-2)
-        self._parts = [part[..., : A.shape[-1]] for part, A in zip(parts, weights, strict=True)]
+        width = max(A.shape[-1] for A in matrices)
+        self._rows = matrices[0].new_zeros(*self._limits.shape, width)
+        parts = self._rows.split([A.shape[-2] for A in matrices], dim=-2)
+        self._parts = [part[..., : A.shape[-1]] for part, A in zip(parts, matrices, strict=True)]
 
-    def project_(self, weights: Weights) -> None:
-        """Project in place the rows whose norm may exceed the radius in some rounding."""
-        excess = torch.cat([A.abs().sum(-1) for A in weights], -1) - self._limits
+    def project_(self, matrices: Sequence[torch.Tensor]) -> bool:
+        """Project in place the rows whose norm may exceed the radius; whether there are any."""
+        excess = torch.cat([A.abs().sum(-1) for A in matrices], -1) - self._limits
         # This ends most calls, at less cost than the mask. NaN goes on to the mask.
         if excess.amax().item() <= 0:
-            return
+            return False
         violators = (excess > 0).nonzero(as_tuple=True)
-        for part, A in zip(self._parts, weights, strict=True):
+        for part, A in zip(self._parts, matrices, strict=True):
             part.copy_(A)
         rows = self._rows[violators]
         if len(rows) == 0:
-            return
+            return False
         inside = self._insides[violators][:, None]
         shrunk = _project_simplex(rows.abs().double(), inside.clamp(min=_TINY)).mul_(inside > 0)
         self._rows[violators] = shrunk.to(rows.dtype).copysign_(rows)
-        for part, A in zip(self._parts, weights, strict=True):
+        for part, A in zip(self._parts, matrices, strict=True):
             A.copy_(part)
+        return True
 
 
-def _project_part_rows_(
-    A: torch.Tensor,
-    sizes_of: Callable[[torch.Tensor], torch.Tensor],
-    radius: float | torch.Tensor,
+def _project_rows_(
+    matrices: Sequence[torch.Tensor],
+    radii: Sequence[StackedRadius],
+    known: dict[Any, _RowBalls],
 ) -> None:
-    """Project in place the rows of A that may be too large: in |A|, or in the part of one sign.
-
-    With u = eps/2 and width w, a row with a computed sum up to radius (1 - 2 w u) satisfies
-    the constraint in every order of summation and after rounding of the radius itself; a row
-    that is projected goes to radius (1 - 3 w u), so that it is not caught again.
-    """
-    finfo = torch.finfo(A.dtype)
-    slack = A.shape[-1] * finfo.eps
-    excess = sizes_of(A).sum(-1) - radius * (1 - slack)
-    # This ends nearly every call, at less cost than the mask. NaN goes on to the mask.
-    if excess.amax().item() <= 0:
-        return
-    violators = (excess > 0).nonzero(as_tuple=True)
-    rows = A[violators]
-    if len(rows) == 0:
-        return
-    sizes = sizes_of(rows)
-    if isinstance(radius, torch.Tensor):
-        radius = radius.expand_as(excess)[violators][:, None]
-    # Shared among its entries a smaller radius underflows: zero, inside the ball, is the answer.
-    floor = A.shape[-1] * finfo.tiny
-    inside = torch.as_tensor(radius, dtype=torch.float64).clamp(min=floor) * (1 - 1.5 * slack)
-    shrunk = _project_simplex(sizes.double(), inside).mul_(inside > floor).to(A.dtype)
-    A[violators] = torch.where(sizes > 0, shrunk.copysign_(rows), rows)
+    """Project matrices of one dtype in place; `known` keeps what depends on their shapes only."""
+    parts: list[torch.Tensor] = []
+    numbers: list[float | torch.Tensor | None] = []
+    for A, radius in zip(matrices, radii, strict=True):
+        if isinstance(radius, tuple):
+            # A projection never flips a sign, so the two parts separate.
+            parts += [A.clamp(min=0), A.neg().clamp_(min=0)]
+            numbers += radius
+        else:
+            parts.append(A)
+            numbers.append(radius)
+    key = *(A.shape for A in matrices), parts[0].dtype, parts[0].device
+    if key not in known:
+        known[key] = _RowBalls(numbers, parts)
+    if known[key].project_(parts):
+        pending = iter(parts)
+        for A, radius in zip(matrices, radii, strict=True):
+            part = next(pending)
+            if isinstance(radius, tuple):
+                torch.sub(part, next(pending), out=A)
 
 
 def project_rows_(A: torch.Tensor, radius: StackedRadius) -> None:
@@ -145,14 +151,8 @@ def project_rows_(A: torch.Tensor, radius: StackedRadius) -> None:
     C. Michelot, "A finite algorithm for finding the projection of a point onto the canonical
     simplex of R^n", Journal of Optimization Theory and Applications 50, 1986.
     """
-    if radius is None:
-        return
-    if isinstance(radius, tuple):
-        # A projection never flips a sign, so the two parts separate.
-        _project_part_rows_(A, torch.relu, radius[0])
-        _project_part_rows_(A, lambda rows: rows.neg().relu_(), radius[1])
-    else:
-        _project_part_rows_(A, torch.abs, radius)
+    if radius is not None:
+        _project_rows_([A], [radius], {})
 
 
 def row_norm(A: np.ndarray, radius: Radius = None) -> float | tuple[float, float]:
@@ -332,12 +332,6 @@ class WeightConstraints:
             V[..., half:].clamp_(max=0)
             if V.shape[-2] == 2:
                 V[..., 0, :].zero_()
-        weights, radii = (U, W, V), (self.beta_u, self.beta_w, self.beta_v)
-        if any(isinstance(radius, tuple) for radius in radii):
-            for weight, radius in zip(weights, radii, strict=True):
-                project_rows_(weight, radius)
-        elif any(radius is not None for radius in radii):
-            shapes = *(weight.shape for weight in weights), U.dtype, U.device
-            if shapes not in self._balls:
-                self._balls[shapes] = _RowBalls(radii, weights)
-            self._balls[shapes].project_(weights)
+        radii = self.beta_u, self.beta_w, self.beta_v
+        if any(radius is not None for radius in radii):
+            _project_rows_((U, W, V), radii, self._balls)

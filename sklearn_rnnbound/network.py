@@ -63,11 +63,6 @@ class RecurrentNetwork(torch.nn.Module):
         """U (m, d), W (m, m) and V (k, m): views of the parameter, without gradient."""
         return split_weights(self.theta.data, self.shape)
 
-    def load_weights(self, weights: Weights) -> None:
-        """Copy values into U, W and V, in place."""
-        for own, value in zip(self.weights, weights, strict=True):
-            own.copy_(value)
-
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Scores y of shape (n, k) for sequences X of shape (n, L, d)."""
         if torch.is_grad_enabled():

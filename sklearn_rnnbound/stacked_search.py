@@ -26,6 +26,7 @@ from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
+from tqdm import tqdm
 
 from sklearn_rnnbound.classifier import Fit, RNNBoundClassifier
 from sklearn_rnnbound.composition import _fingerprint, candidate
@@ -53,11 +54,12 @@ class StackedGridSearchCV(GridSearchCV):
     for all candidates of a fold that share their parameters.
 
     Stacked are fits of an :class:`.RNNBoundClassifier`, or of a pipeline that ends in one, with
-    equal `hidden_size`, `activation`, `optimizer`, `loss`, `batch_size`, dtype and device and the
-    same number of steps, features, classes and minibatches. On a CPU that pays for small networks
-    only: where `hidden_size` times the rows of a minibatch is above 8,192, every fit is a task of
-    its own. So are all others: with `callbacks`, of subclasses, or when parameters of `fit` go to
-    earlier steps of the pipeline.
+    equal `hidden_size`, `activation`, `optimizer`, `batch_size`, `n_threads`, `loss` (and for the
+    ramp `margin`), dtype and device and the same number of steps, features, classes and
+    minibatches. On a CPU that pays for small networks only: where `hidden_size` times the rows of a
+    minibatch is above 8,192, as with the defaults of 64 and 200, every fit is a task of its own. So
+    are all others: with `callbacks`, of subclasses, or when parameters of `fit` go to earlier steps
+    of the pipeline.
 
     Parameters
     ----------
@@ -118,8 +120,11 @@ class StackedGridSearchCV(GridSearchCV):
 
     Notes
     -----
-    A stack with its training data stays below 256 MB, or 4 GB on a GPU: larger ones are trained one
-    part after the other.
+    The hidden states of a stack and the training data of its folds stay below 256 MB, or 4 GB on a
+    GPU: larger ones are trained one part after the other. Data of one fold that are larger
+    themselves are still shared by its candidates. Candidates also share the fitted earlier steps
+    of their pipelines: a scorer is not to change them. Callbacks of scikit-learn see the search
+    and the last fit, not the fits in between.
 
     Examples
     --------
@@ -157,7 +162,9 @@ class StackedGridSearchCV(GridSearchCV):
         ValueError
             For invalid parameters, or when all fits fail.
         """
-        # Scorers that do not suit are named before anything is trained.
+        if isinstance(self.estimator, type):
+            raise TypeError(f"estimator must be an instance, not the class {self.estimator}")
+        # Unknown scorers are named before anything is trained.
         self.get_metadata_routing()
         X, y = indexable(X, y)
         split_params, fit_params = self._routed(_check_method_params(X, params))
@@ -202,7 +209,7 @@ class StackedGridSearchCV(GridSearchCV):
         fit_params = {name: value for name, value in params.items() if name != "groups"}
         return {"groups": params.get("groups")}, fit_params
 
-    def _train(self, X: Any, y: Any, fits: Sequence[_Fit]) -> list[_Outcome]:
+    def _train(self, X: Any, y: Any, fits: Sequence[_Plan]) -> list[_Outcome]:
         """Outcomes of all fits, in their order."""
         # Fold by fold: fits side by side share data.
         stacked = sorted(
@@ -215,11 +222,16 @@ class StackedGridSearchCV(GridSearchCV):
             tasks += [part.tolist() for part in np.array_split(stacked, n_parts)]
         tasks += [[number] for number, fit in enumerate(fits) if not fit.stacks]
         raises = self.error_score == "raise"
+        # A single task shows what goes on within.
+        single = bool(self.verbose) and len(tasks) == 1
         finished = run_tasks(
             _run_task,
-            [(X, y, self.estimator, [fits[number] for number in task], raises) for task in tasks],
+            [
+                (X, y, self.estimator, [fits[number] for number in task], raises, single)
+                for task in tasks
+            ],
             n_jobs=self.n_jobs,
-            verbose=self.verbose,
+            verbose=bool(self.verbose) and not single,
             description="fits",
             sizes=[len(task) for task in tasks],
         )
@@ -232,7 +244,7 @@ class StackedGridSearchCV(GridSearchCV):
 
 
 @dataclass(frozen=True)
-class _Fit:
+class _Plan:
     """One candidate on one fold, to be fitted.
 
     Parameters
@@ -240,9 +252,9 @@ class _Fit:
     values : dict
         What the candidate sets.
     params : dict
-        What goes to `fit`, for all samples; to that of the classifier when it `stacks`.
-    stacks : bool
-        Whether it is trained in a stack.
+        What goes to `fit`, for all samples.
+    classifier_params : dict or None
+        What of it the classifier gets; None: it is not trained in a stack.
     steps : hashable
         Equal for candidates whose pipelines have the same earlier steps.
     fold : int
@@ -253,10 +265,15 @@ class _Fit:
 
     values: dict[str, Any]
     params: dict[str, Any]
-    stacks: bool = False
+    classifier_params: dict[str, Any] | None = None
     steps: Hashable = None
     fold: int = 0
     rows: Any = None
+
+    @property
+    def stacks(self) -> bool:
+        """Whether it is trained in a stack."""
+        return self.classifier_params is not None
 
 
 @dataclass(frozen=True)
@@ -268,7 +285,7 @@ class _Outcome:
     seconds: float
 
 
-def _plan(original: Any, values: dict[str, Any], params: dict[str, Any], n_rows: int) -> _Fit:
+def _plan(original: Any, values: dict[str, Any], params: dict[str, Any], n_rows: int) -> _Plan:
     """The fits of a candidate, in stacks where that is possible and pays."""
     # It is made again for every fit: it may hold word vectors.
     estimator = classifier = candidate(original, values)
@@ -289,8 +306,8 @@ def _plan(original: Any, values: dict[str, Any], params: dict[str, Any], n_rows:
         or get_tags(estimator).input_tags.pairwise
         or not _pays(classifier, n_rows)
     ):
-        return _Fit(values, params)
-    return _Fit(values, classifier_params, True, steps)
+        return _Plan(values, params)
+    return _Plan(values, params, classifier_params, steps)
 
 
 def _of_last_step(pipeline: Pipeline, params: dict[str, Any]) -> dict[str, Any] | None:
@@ -324,14 +341,19 @@ def _pays(classifier: RNNBoundClassifier, n_rows: int) -> bool:
     return device.type == "cuda" or min(size, n_rows) * classifier.hidden_size <= _LARGEST_STEP
 
 
-def _run_task(X: Any, y: Any, original: Any, fits: Sequence[_Fit], raises: bool) -> list[_Outcome]:
+def _run_task(
+    X: Any, y: Any, original: Any, fits: Sequence[_Plan], raises: bool, verbose: bool
+) -> list[_Outcome]:
     """Outcomes of fits that may be stacked, or of a single one."""
     if fits[0].stacks:
-        return _fit_stacked(X, y, original, fits, raises)
+        bar = tqdm(total=len(fits), desc="fits", disable=not verbose)
+        # Tensors made in inference mode could not be trained.
+        with bar, torch.inference_mode(False):
+            return _fit_stacked(X, y, original, fits, raises, bar.update)
     return [_fit_alone(X, y, original, fit, raises) for fit in fits]
 
 
-def _fit_alone(X: Any, y: Any, original: Any, fit: _Fit, raises: bool) -> _Outcome:
+def _fit_alone(X: Any, y: Any, original: Any, fit: _Plan, raises: bool) -> _Outcome:
     """Fit a candidate as GridSearchCV does."""
     start = time.perf_counter()
     estimator = candidate(original, fit.values)
@@ -389,13 +411,12 @@ class _Prepared:
         return self.fit.training.net.module_.theta.device
 
     @property
-    def memory(self) -> dict[Hashable, int]:
-        """Bytes of what training needs: of the data, which others may share, and of its steps."""
+    def n_bytes(self) -> int:
+        """Memory for the inputs and the hidden states of a minibatch."""
         training = self.fit.training
         X, (d, m, _) = training.data.X, training.net.module_.shape
         # Beside the inputs there are the hidden states and the errors that go back through them.
-        steps = X.shape[1] * training.net.batch_size * (d + 2 * m) * X.element_size()
-        return {X.data_ptr(): X.nbytes, (self.number, "steps"): steps}
+        return int(X.shape[1] * training.net.batch_size * (d + 2 * m) * X.element_size())
 
     @property
     def stack(self) -> tuple[Any, ...]:
@@ -420,7 +441,7 @@ class _Prepared:
 class _Fold:
     """Training data of a fold, and what its candidates have in common."""
 
-    def __init__(self, X: Any, y: Any, original: Any, fit: _Fit) -> None:
+    def __init__(self, X: Any, y: Any, original: Any, fit: _Plan) -> None:
         self.number = fit.fold
         self._X = X
         self._original = original
@@ -429,7 +450,7 @@ class _Fold:
         self._transformed: dict[Hashable, tuple[list[tuple[str, Any]], Any]] = {}
         self._inputs: dict[tuple[Any, ...], Any] = {}
 
-    def prepare(self, number: int, fit: _Fit) -> _Prepared:
+    def prepare(self, number: int, fit: _Plan) -> _Prepared:
         """Everything of a fit that comes before training."""
         start = time.perf_counter()
         estimator = classifier = candidate(self._original, fit.values)
@@ -441,13 +462,15 @@ class _Fold:
             classifier = estimator.steps[-1][1]
             estimator.steps = [*steps, estimator.steps[-1]]
         classifier._validate_params()
-        params = _check_method_params(self._X, fit.params, indices=fit.rows)
+        params = _check_method_params(self._X, fit.classifier_params, indices=fit.rows)
         prepared = classifier._prepare(X_train, self._y_train, params.get("sample_weight"))
         training = prepared.training
         # Every candidate has converted the same data.
         inputs = training.data.X
-        key = fit.steps, id(fit.params.get("sample_weight")), inputs.shape, inputs.device
+        key = fit.steps, id((fit.classifier_params or {}).get("sample_weight")), inputs.shape
         training.data.X = self._inputs.setdefault(key, inputs)
+        # Lines of many networks side by side could not be told apart.
+        training.after_epoch = lambda record: None
         if training.validation is not None:
             training.validation.X = training.data.X
         return _Prepared(number, estimator, classifier, prepared, time.perf_counter() - start)
@@ -461,14 +484,30 @@ class _Fold:
 
 
 def _fit_stacked(
-    X: Any, y: Any, original: Any, fits: Sequence[_Fit], raises: bool
+    X: Any,
+    y: Any,
+    original: Any,
+    fits: Sequence[_Plan],
+    raises: bool,
+    on_end: Callable[[int], object],
 ) -> list[_Outcome]:
     """Train fits, sorted by fold, in as few stacks as their shapes and the memory allow."""
     outcomes: dict[int, _Outcome] = {}
     waiting: list[_Prepared] = []
-    memory: dict[Hashable, int] = {}
     shared = _SharedResults()
     fold = None
+
+    def train_waiting() -> None:
+        try:
+            outcomes.update(_train_stacks(waiting, shared, raises, on_end))
+        except Exception:
+            if raises:
+                raise
+            # Out of memory, for instance: one by one there may be enough.
+            for number in (prepared.number for prepared in waiting):
+                outcomes[number] = _fit_alone(X, y, original, fits[number], raises)
+        waiting.clear()
+
     for number, fit in enumerate(fits):
         if fold is None or fold.number != fit.fold:
             fold = _Fold(X, y, original, fit)
@@ -479,15 +518,23 @@ def _fit_stacked(
             if raises:
                 raise
             outcomes[number] = _Outcome(None, _to_keep(error), time.perf_counter() - start)
+            on_end(1)
             continue
-        together = {**memory, **prepared.memory}
-        if waiting and sum(together.values()) > _MEMORY[prepared.device.type]:
-            outcomes.update(_train_stacks(waiting, shared, raises))
-            waiting, together = [], prepared.memory
+        if waiting and not _has_room(waiting, prepared):
+            train_waiting()
         waiting.append(prepared)
-        memory = together
-    outcomes.update(_train_stacks(waiting, shared, raises))
+    if waiting:
+        train_waiting()
     return [outcomes[number] for number in range(len(fits))]
+
+
+def _has_room(waiting: Sequence[_Prepared], new: _Prepared) -> bool:
+    """Whether a fit may join those that wait; the data of a single fold may be of any size."""
+    limit = _MEMORY[new.device.type]
+    states = sum(prepared.n_bytes for prepared in (*waiting, new))
+    tensors = [prepared.fit.training.data.X for prepared in (*waiting, new)]
+    data = {X.data_ptr(): X.nbytes for X in tensors}
+    return states <= limit and (len(data) == 1 or states + sum(data.values()) <= limit)
 
 
 class _SharedResults:
@@ -509,7 +556,10 @@ class _SharedResults:
 
 
 def _train_stacks(
-    waiting: Sequence[_Prepared], shared: _SharedResults, raises: bool
+    waiting: Sequence[_Prepared],
+    shared: _SharedResults,
+    raises: bool,
+    on_end: Callable[[int], object],
 ) -> dict[int, _Outcome]:
     """Outcomes, by number, of fits that are trained in one stack for every shape."""
     stacks: dict[tuple[Any, ...], list[_Prepared]] = {}
@@ -518,7 +568,7 @@ def _train_stacks(
     outcomes: dict[int, _Outcome] = {}
     for stack in stacks.values():
         start = time.perf_counter()
-        errors = _train_stack(stack, shared, raises)
+        errors = _train_stack(stack, shared, raises, on_end)
         seconds = time.perf_counter() - start + sum(prepared.seconds for prepared in stack)
         for prepared, error in zip(stack, errors, strict=True):
             estimator = prepared.estimator if error is None else None
@@ -527,12 +577,16 @@ def _train_stacks(
 
 
 def _train_stack(
-    stack: Sequence[_Prepared], shared: _SharedResults, raises: bool
+    stack: Sequence[_Prepared],
+    shared: _SharedResults,
+    raises: bool,
+    on_end: Callable[[int], object],
 ) -> list[Exception | None]:
     """Train networks of one shape and conclude their fits."""
     data = stack[0].fit.training.data
     with stack[0].classifier._threads(len(data), data.X.shape[2]):
-        errors: list[Exception | None] = list(train([prepared.fit.training for prepared in stack]))
+        trainings = [prepared.fit.training for prepared in stack]
+        errors: list[Exception | None] = list(train(trainings, raises=raises, on_end=on_end))
         for place, prepared in enumerate(stack):
             classifier, error = prepared.classifier, errors[place]
             memory = classifier.memory
@@ -558,7 +612,7 @@ class _Trained:
     estimators themselves, whose `fit` has nothing left to do; after them it gets real clones.
     """
 
-    def __init__(self, original: Any, fits: Sequence[_Fit], outcomes: Sequence[_Outcome]) -> None:
+    def __init__(self, original: Any, fits: Sequence[_Plan], outcomes: Sequence[_Outcome]) -> None:
         self._original = original
         self._queue = deque(zip(fits, outcomes, strict=True))
         self._n_open = len(self._queue)

@@ -369,15 +369,15 @@ def _input_sums(
             largest = torch.maximum(largest, squares.sum(2).amax())
             if powers is not None:
                 energies.append((squares[:, :, 0] * powers).sum(1))
-    finite = torch.cat(margins).cpu().numpy()
+    sample_margins = torch.cat(margins).cpu().numpy()
     # Scores that overflow may leave no margin at all: an error at every margin.
-    finite[np.isnan(finite)] = -np.inf
+    sample_margins[np.isnan(sample_margins)] = -np.inf
     # Squares may have underflowed; the sums are to be no smaller than the truth.
     lost = torch.finfo(torch.float64).tiny * len(X)
     square_sums += lost * (abs_sums > 0).double()
     fisher_rao, scalar = (tau_squares / len(X)).sqrt().tolist()
     sums = InputSums(
-        margins=finite,
+        margins=sample_margins,
         fisher_rao=fisher_rao,
         step_abs_sums=abs_sums.amax(1).cpu().numpy(),
         square_sums=square_sums.cpu().numpy(),

@@ -37,6 +37,7 @@ __all__ = [
     "train",
 ]
 
+_VALIDATION_ROWS = 1024
 DIVERGED = (
     "Training diverged: {what} is not finite. Lower learning_rate, set gradient_clip_norm (1.0 is "
     "a usual value), or keep the recurrence from growing over the steps with beta_w <= 1; very "
@@ -262,6 +263,11 @@ class ConstrainedNet(NeuralNetClassifier):
             loss = batch.mean(self.get_loss(scores, y, X=X))
         return {"loss": loss, "y_pred": scores}
 
+    def on_epoch_end(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
+        """Bring the Fisher-Rao norm of the training data within its radius."""
+        super().on_epoch_end(net, dataset_train=dataset_train, **kwargs)
+        self.limit_fisher_rao_(dataset_train.X)
+
     def limit_fisher_rao_(self, X: torch.Tensor) -> None:
         """Rescale V until ||theta||_fs of X, under the noise draw of the bound, is in its radius.
 
@@ -271,7 +277,11 @@ class ConstrainedNet(NeuralNetClassifier):
             return
         V = self.module_.weights[2]
         while (norm := self.fisher_rao_norm(X)) > self.fisher_rao_max:
+            before = V.clone()
             V *= self.fisher_rao_max / norm * (1 - torch.finfo(V.dtype).eps)
+            if torch.equal(V, before):
+                # Denormal numbers have no digits left to give up.
+                V.zero_()
 
     def fisher_rao_norm(self, X: torch.Tensor) -> float:
         """||theta||_fs of X under the noise draw that the bound uses."""
@@ -379,9 +389,7 @@ class Training:
         self.net.limit_fisher_rao_(self.data.X)
         record.loss_curve.append(loss)
         if self.validation is not None:
-            X, y = everything = self.validation[:]
-            correct = (self.net.scores(X).argmax(1).to(X.device) == y).to(X)
-            record.validation_scores.append(float(everything.mean(correct)))
+            record.validation_scores.append(self._accuracy(self.validation))
         self.after_epoch(record)
 
         # A cost in both cases: the loss, or minus the validation accuracy.
@@ -397,6 +405,15 @@ class Training:
         if ended and self._best_theta is not None:
             theta.copy_(self._best_theta)
         return ended
+
+    def _accuracy(self, data: Sequences) -> float:
+        """Weighted share of right labels, without noise."""
+        correct = 0.0
+        for batch in Batches(data, _VALIDATION_ROWS):
+            X, y = batch
+            right = self.net.scores(X).argmax(1).to(y.device) == y
+            correct += len(y) * float(batch.mean(right.double()))
+        return correct / len(data)
 
 
 class Stack:
@@ -458,8 +475,8 @@ class Stack:
     def run_epoch(self) -> list[float]:
         """Train every network for one epoch; its mean loss, in the order of `trainings`."""
         nets = [training.net for training in self.trainings]
-        sizes = self._theta.new_tensor([len(training.data) for training in self.trainings])
-        total = torch.zeros_like(sizes)
+        total = self._theta.new_zeros(len(nets), dtype=torch.float64)
+        sizes = total.new_tensor([len(training.data) for training in self.trainings])
         for net in nets:
             net.module_.train()
         minibatches = (
@@ -467,7 +484,7 @@ class Stack:
             for net, training in zip(nets, self.trainings, strict=True)
         )
         for batches in zip(*minibatches, strict=True):
-            rows = sizes.new_tensor([len(targets) for _, targets in batches])
+            rows = total.new_tensor([len(targets) for _, targets in batches])
             total += rows * self._step(nets, batches)
         return (total / sizes).tolist()
 
@@ -544,25 +561,34 @@ def _form(training: Training) -> tuple[Any, ...]:
     return training.net.constraints.form
 
 
-def train(trainings: Sequence[Training]) -> list[ValueError | None]:
+def train(
+    trainings: Sequence[Training],
+    *,
+    raises: bool = True,
+    on_end: Callable[[int], object] = lambda count: None,
+) -> list[ValueError | None]:
     """Train networks of one shape together, in place, each until its progress stalls.
 
-    A network with callbacks of the user is trained alone, by skorch.
+    A network with callbacks of the user must be trained alone; skorch then does it.
 
     Parameters
     ----------
     trainings : sequence of Training
         The networks, as for :class:`Stack`.
+    raises : bool
+        Whether the first network whose loss or weights are not finite ends it all.
+    on_end : callable
+        Told how many networks have ended, after an epoch with which some did.
 
     Returns
     -------
     errors : list of ValueError or None
-        What stopped a network of a stack: its loss or a weight was not finite.
+        What stopped a network, without `raises`: its loss or a weight was not finite.
 
     Raises
     ------
     ValueError
-        By skorch's loop, if the loss or a weight is not finite.
+        If the loss or a weight is not finite, with `raises`.
     KeyboardInterrupt
         On Ctrl-C.
     """
@@ -574,14 +600,20 @@ def train(trainings: Sequence[Training]) -> list[ValueError | None]:
     while stack.trainings:
         kept = []
         for training, loss in zip(stack.trainings, stack.run_epoch(), strict=True):
-            training.net.history.new_epoch()
-            training.net.history.record("train_loss", loss)
+            history = training.net.history
+            history.new_epoch()
+            history.record("epoch", len(history))
+            history.record("train_loss", loss)
             try:
                 kept.append(not training.end_epoch(loss))
             except ValueError as error:
+                if raises:
+                    raise
                 errors[id(training)] = error
                 kept.append(False)
         stack.keep(kept)
+        if not all(kept):
+            on_end(kept.count(False))
     return [errors.get(id(training)) for training in trainings]
 
 

@@ -458,7 +458,8 @@ def test_predictions_without_a_score_are_errors(small):
     clf = make_classifier().fit(X.astype(np.float32), y)
     # Infinite states, read out with both signs: the scores are not numbers.
     clf.W_ = np.full_like(clf.W_, 1e20)
-    clf.net_.module_.load_weights(clf._weights())
+    for own, value in zip(clf.net_.module_.weights, clf._weights(), strict=True):
+        own.copy_(value)
     scores = clf._scores(X)
     lost = np.isnan(scores).any(1)
     assert lost.sum() > 30
@@ -893,7 +894,8 @@ def test_radius_is_sharp_where_every_unit_is_active(n_steps):
     values = np.eye(2), 0.5 * np.eye(2), np.array([[0.0, 1.0], [1.0, 0.0]])
     for name, value in zip(("U_", "W_", "V_"), values, strict=True):
         setattr(clf, name, value)
-    clf.net_.module_.load_weights(clf._weights())
+    for own, value in zip(clf.net_.module_.weights, clf._weights(), strict=True):
+        own.copy_(value)
     X[:, 0] = np.where(np.arange(40)[:, None] % 2, X[:, 0], [4.0, 4.5])
     radius = clf.certified_radius_(X)
     assert (radius > 0).all()
@@ -924,7 +926,8 @@ def test_radius_promises_nothing_where_the_norms_overflow(small, zeros):
     else:
         U[1] = 0
     clf.U_, clf.W_, clf.V_ = U, W, V
-    clf.net_.module_.load_weights(clf._weights())
+    for own, value in zip(clf.net_.module_.weights, clf._weights(), strict=True):
+        own.copy_(value)
     long = np.zeros((3, 400, 2))
     # The last step decides, the earlier ones are kept from the state by relu.
     long[:, :-1] = -1.0

@@ -56,7 +56,7 @@ def fit_together(members):
     """Fit classifiers as one stack; what went wrong with each."""
     fits = [clf._prepare(X, y, weights) for clf, X, y, weights in members]
     with torch_threads(1):
-        errors = train([fit.training for fit in fits])
+        errors = train([fit.training for fit in fits], raises=False)
     for (clf, *_), fit, error in zip(members, fits, errors, strict=True):
         if error is None:
             clf._conclude(fit)
@@ -330,6 +330,24 @@ def test_minibatches_of_other_numbers_are_refused(small):
     members = [(make_classifier(**options), X[:n], y[:n], None) for n in (60, 45)]
     with pytest.raises(ValueError, match="zip"):
         fit_together(members)
+
+
+def test_the_first_divergence_ends_it_all_where_that_is_asked_for(small):
+    X, y = small
+    steps = {"optimizer": "sgd", "max_iter": 50, "batch_size": 20}
+    members = [make_classifier(learning_rate=rate, **steps) for rate in (0.01, 1e30)]
+    trainings = [clf._prepare(X, y, None).training for clf in members]
+    with pytest.raises(ValueError, match="diverged"):
+        train(trainings)
+    assert len(trainings[0].record.loss_curve) < 5
+
+
+def test_ends_are_told_as_they_come(small):
+    X, y = small
+    members = [make_classifier(max_iter=n, tol=0.0) for n in (3, 1, 3, 5)]
+    ends = []
+    train([clf._prepare(X, y, None).training for clf in members], on_end=ends.append)
+    assert ends == [1, 2, 1]
 
 
 def test_networks_under_constraints_of_one_form_are_projected_together(small, monkeypatch):

@@ -48,9 +48,9 @@ def stacks(monkeypatch):
     sizes = []
     train = stacked_search.train
 
-    def recorded(trainings):
+    def recorded(trainings, **options):
         sizes.append(len(trainings))
-        return train(trainings)
+        return train(trainings, **options)
 
     monkeypatch.setattr(stacked_search, "train", recorded)
     return sizes
@@ -660,6 +660,8 @@ def test_a_stack_is_split_where_it_needs_too_much_memory(small, stacks, monkeypa
         # The last fit, of 6 units, waits for another turn.
         (3 * data + 9 * fits[5] + 9 * fits[6] - 1, [9, 8, 1]),
         (data + 3 * fits[5] + 3 * fits[6], [3, 3] * 3),
+        # Of a single fold the data are shared, however large they are.
+        (3 * fits[5] + 3 * fits[6], [3, 3] * 3),
         (1, [1] * 18),
     ]:
         stacks.clear()
@@ -668,14 +670,48 @@ def test_a_stack_is_split_where_it_needs_too_much_memory(small, stacks, monkeypa
         assert stacks == expected
 
 
+def test_what_a_stack_cannot_do_is_tried_one_by_one(small, monkeypatch):
+    X, y = small
+    plain = GridSearchCV(make_classifier(), GRID, cv=3).fit(X, y)
+
+    def fail(trainings, **options):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(stacked_search, "train", fail)
+    assert_same_results(plain, StackedGridSearchCV(make_classifier(), GRID, cv=3).fit(X, y))
+    pipeline = make_pipeline(Shift(), make_classifier())
+    grid = {f"rnnboundclassifier__{name}": values for name, values in GRID.items()}
+    weights = {"rnnboundclassifier__sample_weight": 1.0 + np.arange(60) % 3}
+    plain = GridSearchCV(pipeline, grid, cv=3).fit(X, y, **weights)
+    assert_same_results(plain, StackedGridSearchCV(pipeline, grid, cv=3).fit(X, y, **weights))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        StackedGridSearchCV(make_classifier(), GRID, cv=3, error_score="raise").fit(X, y)
+
+
+def test_an_estimator_that_is_a_class_is_named(small):
+    with pytest.raises(TypeError, match="estimator must be an instance"):
+        StackedGridSearchCV(RNNBoundClassifier, GRID).fit(*small)
+
+
+def test_networks_of_a_stack_print_no_lines(small, capsys):
+    StackedGridSearchCV(make_classifier(verbose=True), GRID, cv=2, refit=False).fit(*small)
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_a_search_in_inference_mode(small):
+    with torch.inference_mode():
+        search = StackedGridSearchCV(make_classifier(), GRID, cv=2).fit(*small)
+    assert search.best_score_ == GridSearchCV(make_classifier(), GRID, cv=2).fit(*small).best_score_
+
+
 def test_candidates_of_a_fold_share_its_data(small, monkeypatch):
     places = []
     train = stacked_search.train
 
-    def recorded(trainings):
+    def recorded(trainings, **options):
         places.extend(training.data.X.data_ptr() for training in trainings)
         places.extend(t.validation.X.data_ptr() for t in trainings if t.validation is not None)
-        return train(trainings)
+        return train(trainings, **options)
 
     monkeypatch.setattr(stacked_search, "train", recorded)
     X, y = small
@@ -823,10 +859,10 @@ def test_scorers_see_plain_fitted_estimators_that_nobody_keeps(small):
 def test_fits_in_another_order_are_not_mixed_up(small):
     X, y = small
     fits = [
-        stacked_search._Fit({"noise_std": std}, {}, stacks=True, rows=np.arange(60))
+        stacked_search._Plan({"noise_std": std}, {}, classifier_params={}, rows=np.arange(60))
         for std in (0.1, 0.2)
     ]
-    outcomes = stacked_search._run_task(X, y, make_classifier(), fits, True)
+    outcomes = stacked_search._run_task(X, y, make_classifier(), fits, True, False)
     trained = stacked_search._Trained(make_classifier(), fits, outcomes)
     base = clone(trained.template)
     with pytest.raises(RuntimeError, match="in another order"):

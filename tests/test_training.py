@@ -287,6 +287,57 @@ def test_fisher_rao_norm_is_within_its_radius_at_the_end_of_every_epoch(small, c
 
 
 @BOTH_LOOPS
+def test_weights_that_are_read_only_give_no_warning(small, callbacks):
+    weights = 1.0 + np.arange(60) % 4
+    expected = make_classifier(callbacks=callbacks).fit(*small, weights)
+    weights.flags.writeable = False
+    clf = make_classifier(callbacks=callbacks).fit(*small, weights)
+    np.testing.assert_array_equal(clf.W_, expected.W_)
+
+
+def test_callbacks_see_weights_within_the_fisher_rao_radius(small):
+    norms = []
+
+    class Watch(Callback):
+        def on_epoch_begin(self, net, dataset_train, **kwargs):
+            norms.append(net.fisher_rao_norm(dataset_train.X))
+
+        def on_train_end(self, net, X, **kwargs):
+            norms.append(net.fisher_rao_norm(X.X))
+
+    make_classifier(fisher_rao_max=0.5, callbacks=[Watch()]).fit(*small)
+    assert len(norms) == 9
+    # The first are the initial weights.
+    assert max(norms[1:]) <= 0.5
+
+
+def test_a_radius_that_no_digits_can_meet_gives_zero(small):
+    X, y = small
+    clf = make_classifier(fisher_rao_max=1e-44, max_iter=1).fit(X.astype(np.float32), y)
+    assert not clf.V_.any()
+    assert clf.fisher_rao_norm_() == 0.0
+
+
+@BOTH_LOOPS
+def test_training_in_inference_mode(small, callbacks):
+    X, y = small
+    expected = make_classifier(early_stopping=True).fit(X, y)
+    with torch.inference_mode():
+        clf = make_classifier(early_stopping=True, callbacks=callbacks).fit(X, y)
+    np.testing.assert_allclose(clf.W_, expected.W_, rtol=1e-12, atol=1e-12)
+    assert clf.validation_scores_ == expected.validation_scores_
+
+
+def test_the_loss_of_an_epoch_is_summed_in_double_precision():
+    X = np.random.default_rng(0).normal(size=(20_000, 1, 1)).astype(np.float32)
+    y = np.arange(20_000) % 2
+    # So slow that all losses are those of the initial weights.
+    clf = make_classifier(learning_rate=1e-30, batch_size=2, max_iter=1).fit(X, y)
+    losses = -clf.predict_log_proba(X).astype(float)[np.arange(20_000), y]
+    assert clf.loss_curve_[0] == pytest.approx(losses.mean(), rel=2e-8)
+
+
+@BOTH_LOOPS
 def test_training_touches_no_global_state(small, callbacks):
     X, y = small
     before = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
@@ -480,7 +531,7 @@ def test_failed_refit_keeps_the_fitted_estimator(small, callbacks):
 @pytest.mark.parametrize(
     ("params", "size", "culprit"),
     [
-        ({}, 1e38, "loss"),
+        ({}, 3e38, "loss"),
         ({"optimizer": "sgd", "learning_rate": 1e10, "max_iter": 1}, 1e30, "weight"),
     ],
 )
