@@ -302,7 +302,7 @@ def _squared_derivatives(
 
 def network_norms(U: np.ndarray, W: np.ndarray, V: np.ndarray, n_steps: int) -> NetworkNorms:
     """Norms of weights U (m, d), W (m, m) and V (k, m) over L steps, in float64."""
-    U, W, V = (np.asarray(weight, dtype=np.float64) for weight in (U, W, V))
+    U, W, V = (np.ascontiguousarray(weight, dtype=np.float64) for weight in (U, W, V))
     rows = np.abs(V[1:] - V[:1] if len(V) == 2 else V)
     first = np.abs(U).sum(1)
     paths = first
@@ -334,7 +334,8 @@ def _input_sums(
     rows = V.double()
     if len(V) == 2:
         rows = torch.cat([rows, rows[1:] - rows[:1]])
-    K = linearized_readout(U.double(), W.double(), rows, n_steps).flatten(0, 1)
+    # In this order, and not X K, BLAS is fast for the few columns of K.
+    K = linearized_readout(U.double(), W.double(), rows, n_steps).flatten(0, 1).T.contiguous()
     tau_squares = torch.zeros(2, dtype=torch.float64, device=U.device)
     abs_sums = torch.zeros((n_steps, d), dtype=torch.float64, device=U.device)
     square_sums = torch.zeros_like(abs_sums)
@@ -358,9 +359,9 @@ def _input_sums(
         margins.append(score_margins(scores, labels))
         for part in inputs.split(max(1, _BLOCK_ENTRIES // (n_steps * d))):
             values = part.double()
-            tau = (values.flatten(1) @ K).square_()
-            tau_squares[0] += tau[:, : len(V)].amax(1).sum()
-            tau_squares[1] += tau[:, -1].sum()
+            tau = (K @ values.flatten(1).T).square_()
+            tau_squares[0] += tau[: len(V)].amax(0).sum()
+            tau_squares[1] += tau[-1].sum()
             magnitudes = values.abs()
             squares = values.square()
             abs_sums += magnitudes.sum(0)

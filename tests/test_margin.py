@@ -27,16 +27,16 @@ alphas = st.floats(0.01, 10)
 @given(margins=margin_lists, alpha=alphas)
 def test_risks_match_the_transcription(margins, alpha):
     given = np.array(margins)
-    assert ramp_risk(given, alpha) == pytest.approx(slow.mean_ramp(margins, alpha), abs=1e-14)
-    assert indicator_risk(given, alpha) == slow.mean_indicator(margins, alpha)
-    assert indicator_risk(given, 0.0) - 1e-14 <= ramp_risk(given, alpha)
-    assert ramp_risk(given, alpha) <= indicator_risk(given, alpha) + 1e-14
+    assert ramp_risk(given)(alpha) == pytest.approx(slow.mean_ramp(margins, alpha), abs=1e-14)
+    assert indicator_risk(given)(alpha) == slow.mean_indicator(margins, alpha)
+    assert indicator_risk(given)(0.0) - 1e-14 <= ramp_risk(given)(alpha)
+    assert ramp_risk(given)(alpha) <= indicator_risk(given)(alpha) + 1e-14
 
 
 def test_losses_by_hand():
     margins = np.array([-1.0, 0.0, 0.5, 2.0, 3.0])
-    assert ramp_risk(margins, 2.0) == pytest.approx((1 + 1 + 0.75 + 0 + 0) / 5)
-    assert indicator_risk(margins, 2.0) == 4 / 5
+    assert ramp_risk(margins)(2.0) == pytest.approx((1 + 1 + 0.75 + 0 + 0) / 5)
+    assert indicator_risk(margins)(2.0) == 4 / 5
 
 
 @pytest.mark.parametrize("delta", [1.0, 0.05, 1e-300])
@@ -103,3 +103,20 @@ def test_vacuous_from_one_on(risk, vacuous):
     bound = at_best_margin("b", Setting(margin=1.0), constant, share=1.0, certified=True, lines=())
     assert bound.vacuous is vacuous
     assert bool(bound.reason) is vacuous
+
+
+def test_risks_of_margins_whose_sum_overflows():
+    margins = np.array([1e308, 1.5e308, -np.inf, np.inf, 1.0])
+    # The ramp at 1.6e308 is 1 - 1/1.6 for the first, 1 - 1.5/1.6 for the second.
+    expected = (0.375 + 0.0625 + 1 + 0 + 1) / 5
+    assert ramp_risk(margins)(1.6e308) == pytest.approx(expected, rel=1e-12)
+    assert indicator_risk(margins)(1.6e308) == 4 / 5
+    assert ramp_risk(np.full(3, 2.0))(2.0) == 0.0
+    assert ramp_risk(np.full(3, -np.inf))(5e-324) == 1.0
+
+
+def test_single_precision_margins_are_compared_in_double_precision():
+    margins = np.array([0.1, 0.3], dtype=np.float32)
+    # 0.1 in single precision is a little more than 0.1.
+    assert indicator_risk(margins)(0.1) == 0.0
+    assert ramp_risk(margins)(0.2) == pytest.approx((1 - float(margins[0]) / 0.2) / 2, rel=1e-14)

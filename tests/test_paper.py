@@ -213,8 +213,8 @@ def test_theorem1_matches_the_transcription(seed, beta_w):
 @pytest.mark.parametrize("alpha", [1e-3, 0.5, 1.0, 40.0])
 def test_risks_match_the_transcription(alpha):
     margins = np.array([-3.0, 0.0, 1e-3, 0.2, 0.5, 0.75, 1.0, 7.0, -0.0])
-    assert ramp_risk(margins, alpha) == pytest.approx(paper.ramp_risk(margins, alpha), rel=1e-14)
-    assert indicator_risk(margins, alpha) == paper.indicator_risk(margins, alpha)
+    assert ramp_risk(margins)(alpha) == pytest.approx(paper.ramp_risk(margins, alpha), rel=1e-14)
+    assert indicator_risk(margins)(alpha) == paper.indicator_risk(margins, alpha)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -378,8 +378,8 @@ def test_huge_noise_is_no_error():
 def test_extreme_margins_in_either_precision(alpha, dtype):
     margins = np.array([-1.0, 0.0, 2.0, 3.0], dtype)
     small, large = 0.5, 1.0
-    assert indicator_risk(margins, alpha) == (small if alpha < 1 else large)
-    assert ramp_risk(margins, alpha) == (small if alpha < 1 else large)
+    assert indicator_risk(margins)(alpha) == (small if alpha < 1 else large)
+    assert ramp_risk(margins)(alpha) == (small if alpha < 1 else large)
 
 
 # ---- the largest of d noise entries ----

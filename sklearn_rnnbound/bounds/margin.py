@@ -27,20 +27,38 @@ __all__ = [
     "ramp_terms",
 ]
 
+#: An empirical risk as a function of the margin alpha.
+Risk = Callable[[float], float]
 #: The addends of a bound for (alpha, ln of what is left of delta).
 Terms = Callable[[float, float], tuple[Term, ...]]
 
 
-def indicator_risk(margins: np.ndarray, alpha: float) -> float:
-    """(1/n) sum_i 1[M_i <= alpha]."""
-    return float(np.mean(np.asarray(margins, dtype=np.float64) <= alpha))
+def indicator_risk(margins: np.ndarray) -> Risk:
+    """(1/n) sum_i 1[M_i <= alpha] as a function of alpha; the margins are sorted once."""
+    ordered = np.sort(np.asarray(margins, dtype=np.float64))
+
+    def risk(alpha: float) -> float:
+        return float(np.searchsorted(ordered, alpha, side="right") / len(ordered))
+
+    return risk
 
 
-def ramp_risk(margins: np.ndarray, alpha: float) -> float:
-    """(1/n) sum_i Phi_alpha(M_i); the ramp is 1 up to 0, 0 from alpha on, and linear between."""
-    # clip first: a margin divided by a tiny alpha may overflow.
-    clipped = np.clip(np.asarray(margins, dtype=np.float64), 0.0, alpha)
-    return float(np.mean(1.0 - clipped / alpha))
+def ramp_risk(margins: np.ndarray) -> Risk:
+    """(1/n) sum_i Phi_alpha(M_i) as a function of alpha; the margins are sorted once.
+
+    The ramp Phi_alpha is 1 up to 0, 0 from alpha on, and linear between.
+    """
+    ordered = np.sort(np.maximum(np.asarray(margins, dtype=np.float64), 0.0))
+    with np.errstate(over="ignore"):
+        sums = np.concatenate([[0.0], np.cumsum(ordered)])
+
+    def risk(alpha: float) -> float:
+        below = int(np.searchsorted(ordered, alpha))
+        if math.isfinite(sums[below]):
+            return float(max(below - sums[below] / alpha, 0.0) / len(ordered))
+        return float((1.0 - ordered[:below] / alpha).sum() / len(ordered))
+
+    return risk
 
 
 def confidence(log_delta: float, n: int) -> float:
@@ -77,10 +95,11 @@ def ramp_terms(
     terms : callable
         The addends for (alpha, ln of what is left of delta).
     """
+    risk = ramp_risk(margins)
 
     def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
         return (
-            Term("empirical_risk", ramp_risk(margins, alpha), "n^0"),
+            Term("empirical_risk", risk(alpha), "n^0"),
             Term("complexity", complexity / alpha, rate),
             *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
             Term("confidence", confidence(log_delta, len(margins)), "n^-1/2"),

@@ -280,10 +280,11 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         **betas,
     )
 
+    risk = (ramp_risk if with_noise else indicator_risk)(inputs.margins)
+
     def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-        risk = (ramp_risk if with_noise else indicator_risk)(inputs.margins, alpha)
         addends = [
-            Term("empirical_risk", risk, "n^0"),
+            Term("empirical_risk", risk(alpha), "n^0"),
             Term("linear", 4 * k * linear / alpha, "n^-1/2"),
             Term("difference", 4 * k * difference / alpha, "n^0"),
             Term("noise", noise / alpha, "n^0"),

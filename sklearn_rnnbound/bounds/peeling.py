@@ -470,12 +470,14 @@ def _population(sample: SampleStatistics, setting: Setting) -> Bound:
     # A square that underflows is rounded up.
     largest = max(setting.input_bound**2, sys.float_info.min) * weight
 
+    risk = ramp_risk(sample.clean.margins)
+
     def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
         half = log_delta - math.log(2)
         square = weight * population_square(mean, variance, largest, n, half)
         complexity = constant * math.sqrt(square / n)
         return (
-            Term("empirical_risk", ramp_risk(sample.clean.margins, alpha), "n^0"),
+            Term("empirical_risk", risk(alpha), "n^0"),
             Term("complexity", 2 * complexity / alpha, "n^-1/2"),
             Term("confidence", math.sqrt(-half / (2 * n)), "n^-1/2"),
         )

@@ -152,13 +152,14 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
             "one fresh draw per sample"
         )
     factor = complexity_factor(k)
+    risk = ramp_risk(inputs.margins)
 
     def bound_for(r: float, share_r: float) -> Bound:
         linear = linear_part(r, whitened, n)
 
         def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
             return (
-                Term("empirical_risk", ramp_risk(inputs.margins, alpha), "n^0"),
+                Term("empirical_risk", risk(alpha), "n^0"),
                 Term("linear", factor * linear / alpha, "n^-1/2"),
                 Term("difference", factor * difference / alpha, "n^0"),
                 *((Term("noise", noise / alpha, "n^0"),) if with_noise else ()),
