@@ -5,7 +5,7 @@ PIP_ARGS ?=
 
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-min lint clean
+.PHONY: demo test test-all test-min lint bench bench-scale clean
 
 demo: .venv/.stamp
 	$(BIN)/python examples/demo.py
@@ -28,6 +28,13 @@ lint: .venv/.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy sklearn_rnnbound
 	$(BIN)/numpydoc lint $$(find sklearn_rnnbound -name "*.py")
+
+# Every claim about speed, one table; the data of bench-scale take minutes and 3.2 GB of disk.
+bench: .venv/.stamp
+	$(BIN)/python benchmarks/run.py
+
+bench-scale: .venv/.stamp
+	$(BIN)/python benchmarks/run.py --scale
 
 clean:
 	rm -rf .venv .venv-min build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
