@@ -4,8 +4,8 @@ One forward pass gives the scores of all sequences. Against it stand the scores 
 eta(theta)c, and everything of a full report that depends on the weights: all sums over the sample,
 and every bound that needs no further data. The smallest eigenvalue of the second moment depends on
 the data alone; here it is known. After training with noise a report speaks of two samples, the
-clean one and one under a fresh draw: its ratio is told without a claim. The claims are against the forward pass of this
-package; that of nn.RNN, in blocks of 1,024 rows, stands beside it.
+clean one and one under a fresh draw: its ratio is told without a claim. The claims are against the
+forward pass of this package; that of nn.RNN, in blocks of 1,024 rows, stands beside it.
 """
 
 from functools import partial

@@ -20,7 +20,7 @@ from common import (
     worst,
 )
 
-from sklearn_rnnbound.constraints import WeightConstraints, project_rows_
+from sklearn_rnnbound.constraints import WeightConstraints
 from sklearn_rnnbound.training import Stack
 
 
@@ -49,20 +49,26 @@ def share_of_step(
     }
 
 
-def compare_violating(shape: tuple[int, ...], repetitions: int) -> dict:
-    """Microseconds of process time when every row is at ten times the radius."""
-    A = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    A *= 10 / A.abs().sum(-1, keepdim=True)
-    copied = torch.empty_like(A)
-    seconds = interleaved(
-        {
-            "ours": lambda: project_rows_(copied.copy_(A), 1.0),
-            "sort": lambda: project_by_sort_(copied.copy_(A), 1.0),
-        },
-        repetitions,
-    )
+def compare_violating(m: int, d: int, n_networks: int, *, repetitions: int) -> dict:
+    """Microseconds of process time when every row of U, W and V is at ten times the radius."""
+    generator = torch.Generator().manual_seed(0)
+    weights = []
+    for shape in ((m, d), (m, m), (10, m)):
+        A = torch.randn(n_networks, *shape, generator=generator)
+        weights.append(A * (10 / A.abs().sum(-1, keepdim=True)))
+    copies = [torch.empty_like(A) for A in weights]
+    constraints = WeightConstraints(1.0, 1.0, 1.0)
+
+    def ours() -> None:
+        constraints.project_(*(c.copy_(A) for c, A in zip(copies, weights, strict=True)))
+
+    def by_sort() -> None:
+        for copied, A in zip(copies, weights, strict=True):
+            project_by_sort_(copied.copy_(A), 1.0)
+
+    seconds = interleaved({"ours": ours, "sort": by_sort}, repetitions)
     return (
-        {"shape": " x ".join(map(str, shape))}
+        {"networks": n_networks, "m": m, "d": d}
         | {f"{name} (us)": 1e6 * value for name, value in seconds.items()}
         | {"ratio": seconds["ours"] / seconds["sort"]}
     )
@@ -74,9 +80,10 @@ def measure(quick: bool) -> tuple[Tables, list[Claim]]:
         share_of_step(*shape, n_batches=2 if quick else 10, repetitions=2 if quick else 7)
         for shape in (networks[:1] if quick else networks)
     ]
-    shapes = [(32, 32), (128, 128), (20, 32, 32), (64, 5000), (10, 100_000)]
+    sizes = [(32, 28, 1), (128, 8, 1), (32, 28, 20), (64, 5000, 1), (16, 100_000, 1)]
     violating = [
-        compare_violating(shape, 2 if quick else 7) for shape in (shapes[:1] if quick else shapes)
+        compare_violating(*size, repetitions=2 if quick else 7)
+        for size in (sizes[:1] if quick else sizes)
     ]
     shares = {
         f"m {row['m']}, L {row['L']}, d {row['d']}, batch {row['batch']}": row["share (%)"] / 100

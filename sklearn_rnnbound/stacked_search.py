@@ -37,8 +37,8 @@ from sklearn_rnnbound.validation import resolve_device
 __all__ = ["StackedGridSearchCV"]
 
 # Hidden states of one step: rows of a minibatch times hidden_size. On a CPU a stack pays as long as
-# the overhead of small operations is a good part of the time: one of 20 networks takes as long as 7
-# fits at 1,024, as 12 at 2,048, as 20 at 6,400. A GPU is idle for the most part with any of them.
+# the overhead of small operations is a good part of the time: one of 20 networks takes as long as 9
+# fits at 1,024, as 12 at 2,048, as 18 at 6,400. A GPU is idle for the most part with any of them.
 _LARGEST_STEP = 8192
 # Of a stack with its training data, in bytes, by the kind of device.
 _MEMORY = {"cpu": 2**28, "cuda": 2**32}

@@ -363,10 +363,10 @@ def _input_sums(
             tau_squares[0] += tau[: len(V)].amax(0).sum()
             tau_squares[1] += tau[-1].sum()
             magnitudes = values.abs()
-            squares = values.square()
             abs_sums += magnitudes.sum(0)
-            square_sums += squares.sum(0)
             max_sums += magnitudes.amax(2).sum(0)
+            squares = magnitudes.square_()
+            square_sums += squares.sum(0)
             largest = torch.maximum(largest, squares.sum(2).amax())
             if powers is not None:
                 energies.append((squares[:, :, 0] * powers).sum(1))

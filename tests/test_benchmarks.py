@@ -32,11 +32,11 @@ CLAIMS = {
     "bound": {
         "scores and eta(theta)c": (2.6, 2.3),
         "report but for the second moment": (4, 3),
-        "the same for training with noise": (4, 3),
     },
     "moment": {
         "smallest eigenvalue, L d": (0.5, 0.25),
         "its relative error at condition 1e2": (1e-6, 1e-8),
+        "its relative error at condition 1e5": (1e-6, 1e-8),
         "its relative error at condition 1e8": (1e-6, 1e-8),
         "Gram matrix ÷ one symmetric rank-k update": (1.3, 1.1),
     },
