@@ -47,6 +47,10 @@ def _project_simplex(sizes: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
     return sizes.mul_(radius / sizes.sum(1, keepdim=True))
 
 
+# Up to so many entries one operation on rows padded to one width beats several operations.
+_PADDED_ENTRIES = 2**17
+
+
 class _RowBalls:
     """l1 balls of the rows of several matrices, which are projected as the rows of one matrix.
 
@@ -105,7 +109,7 @@ class _RowBalls:
 def _project_rows_(
     matrices: Sequence[torch.Tensor],
     radii: Sequence[StackedRadius],
-    known: dict[Any, _RowBalls],
+    known: dict[Any, list[_RowBalls]],
 ) -> None:
     """Project matrices of one dtype in place; `known` keeps what depends on their shapes only."""
     parts: list[torch.Tensor] = []
@@ -120,8 +124,18 @@ def _project_rows_(
             numbers.append(radius)
     key = *(A.shape for A in matrices), parts[0].dtype, parts[0].device
     if key not in known:
-        known[key] = _RowBalls(numbers, parts)
-    if known[key].project_(parts):
+        rows = sum(math.prod(part.shape[:-1]) for part in parts)
+        together = rows * max(part.shape[-1] for part in parts) <= _PADDED_ENTRIES
+        size = len(parts) if together else 1
+        known[key] = [
+            _RowBalls(numbers[i : i + size], parts[i : i + size])
+            for i in range(0, len(parts), size)
+        ]
+    size = len(parts) // len(known[key])
+    changed = [
+        balls.project_(parts[i * size : (i + 1) * size]) for i, balls in enumerate(known[key])
+    ]
+    if any(changed):
         pending = iter(parts)
         for A, radius in zip(matrices, radii, strict=True):
             part = next(pending)
@@ -227,7 +241,7 @@ class WeightConstraints:
     _ends: dict[tuple[torch.dtype, torch.device], tuple[Weights, Weights]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _balls: dict[tuple[Any, ...], _RowBalls] = field(
+    _balls: dict[tuple[Any, ...], list[_RowBalls]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from sklearn_rnnbound import constraints
 from sklearn_rnnbound.constraints import Box, WeightConstraints, project_rows_, row_norm
 
 
@@ -655,3 +656,16 @@ def test_one_box_serves_weights_of_either_precision():
         for weight, value in zip(weights, expected, strict=True):
             assert weight.dtype == dtype
             np.testing.assert_allclose(weight, value, rtol=4 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("radii", [(1.0, 0.5, 2.0), (1.0, (0.5, 0.3), None), (None, 0.5, (0, 1))])
+def test_matrices_too_large_for_one_projection_go_one_by_one(radii, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    shapes = (3, 6, 9), (3, 6, 6), (3, 2, 6)
+    weights = [torch.randn(*shape, generator=generator) for shape in shapes]
+    together = [A.clone() for A in weights]
+    WeightConstraints(*radii).project_(*together)
+    monkeypatch.setattr(constraints, "_PADDED_ENTRIES", 3 * 14 * 9 - 1)
+    WeightConstraints(*radii).project_(*weights)
+    for one, other in zip(weights, together, strict=True):
+        assert torch.equal(one, other)
