@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from sklearn_rnnbound.noise import input_chunks
+from sklearn_rnnbound.noise import double_blocks, input_chunks
 
 __all__ = [
+    "FisherRaoSums",
     "RecurrentNetwork",
     "Unrolled",
     "Weights",
@@ -290,15 +291,48 @@ def fisher_rao_norm(
     norm : float
         The norm, in the units of the scores.
     """
-    K = None
-    total, n = 0.0, 0
+    sums, n = None, 0
     for X in chunks:
-        if K is None:
-            K = linearized_readout(U.double(), W.double(), V.double(), X.shape[1]).flatten(0, 1)
-        tau = X.to(K).flatten(1) @ K
-        total += float(tau.square().amax(1).sum())
+        sums = sums or FisherRaoSums(U, W, V, X.shape[1])
+        for values in double_blocks(X.to(U.device)):
+            sums.add(values)
         n += len(X)
-    return math.sqrt(total / n)
+    if sums is None:
+        raise ValueError("the norm of no sample at all")
+    return sums.norms(n)[0]
+
+
+class FisherRaoSums:
+    """Sums over a sample of what ||theta||_fs is the root mean square of (paper, eq. 2).
+
+    Parameters
+    ----------
+    U, W, V : torch.Tensor of shapes (m, d), (m, m), (k, m)
+        Weights.
+    n_steps : int
+        Number of steps L.
+    """
+
+    def __init__(self, U: torch.Tensor, W: torch.Tensor, V: torch.Tensor, n_steps: int) -> None:
+        self._n_classes = len(V)
+        rows = V.double()
+        if len(V) == 2:
+            rows = torch.cat([rows, rows[1:] - rows[:1]])
+        # In this order, and not X K, BLAS is fast for the few columns of K.
+        K = linearized_readout(U.double(), W.double(), rows, n_steps)
+        self._K = K.flatten(0, 1).T.contiguous()
+        self._squares = self._K.new_zeros(2)
+
+    def add(self, values: torch.Tensor) -> None:
+        """Add a block of the sample, float64 of shape (rows, L, d)."""
+        tau = (self._K @ values.flatten(1).T).square_()
+        self._squares[0] += tau[: self._n_classes].amax(0).sum()
+        self._squares[1] += tau[-1].sum()
+
+    def norms(self, n: int) -> tuple[float, float | None]:
+        """||theta||_fs of n sequences; for two classes also that of the score y_1 - y_0."""
+        norm, scalar = (self._squares / n).sqrt().tolist()
+        return norm, scalar if self._n_classes == 2 else None
 
 
 @torch.no_grad()

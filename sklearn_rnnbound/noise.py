@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["InputNoise", "input_chunks"]
+__all__ = ["InputNoise", "double_blocks", "input_chunks"]
 
 # Enough rows for matrix products at full speed, few enough for the states to stay in cache.
 _CHUNK_ROWS = 1024
 _CHUNK_ENTRIES = 2**23
+# Small enough for float64 copies of a block of rows to stay in cache.
+_BLOCK_ENTRIES = 2**18
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,9 @@ def input_chunks(
             torch.empty_like(chunk, memory_format=torch.contiguous_format), generator
         )
         yield draw.add_(chunk)
+
+
+def double_blocks(chunk: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield a chunk in float64, in blocks of rows that are worked on more than once."""
+    for block in chunk.split(max(1, _BLOCK_ENTRIES // (chunk.shape[1] * chunk.shape[2]))):
+        yield block.double()

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from sklearn_rnnbound.network import (
+    FisherRaoSums,
     RecurrentNetwork,
     Weights,
-    linearized_readout,
     network_scores,
     score_margins,
     theta_derivative,
 )
-from sklearn_rnnbound.noise import InputNoise, input_chunks
+from sklearn_rnnbound.noise import InputNoise, double_blocks, input_chunks
 
 __all__ = [
     "BoxStatistics",
@@ -30,10 +30,6 @@ __all__ = [
     "network_norms",
     "sample_statistics",
 ]
-
-
-# Small enough for float64 copies of a block of rows to stay in cache.
-_BLOCK_ENTRIES = 2**18
 
 
 @dataclass(frozen=True)
@@ -331,12 +327,7 @@ def _input_sums(
     """Sums over X or X under noise, and ||theta||_fr if asked for, in one pass over the rows."""
     U, W, V = network.weights
     n_steps, d = X.shape[1:]
-    rows = V.double()
-    if len(V) == 2:
-        rows = torch.cat([rows, rows[1:] - rows[:1]])
-    # In this order, and not X K, BLAS is fast for the few columns of K.
-    K = linearized_readout(U.double(), W.double(), rows, n_steps).flatten(0, 1).T.contiguous()
-    tau_squares = torch.zeros(2, dtype=torch.float64, device=U.device)
+    fisher_rao = FisherRaoSums(U, W, V, n_steps)
     abs_sums = torch.zeros((n_steps, d), dtype=torch.float64, device=U.device)
     square_sums = torch.zeros_like(abs_sums)
     max_sums = torch.zeros_like(abs_sums[:, 0])
@@ -357,11 +348,8 @@ def _input_sums(
         else:
             scores = network_scores(network, inputs)
         margins.append(score_margins(scores, labels))
-        for part in inputs.split(max(1, _BLOCK_ENTRIES // (n_steps * d))):
-            values = part.double()
-            tau = (K @ values.flatten(1).T).square_()
-            tau_squares[0] += tau[: len(V)].amax(0).sum()
-            tau_squares[1] += tau[-1].sum()
+        for values in double_blocks(inputs):
+            fisher_rao.add(values)
             magnitudes = values.abs()
             abs_sums += magnitudes.sum(0)
             max_sums += magnitudes.amax(2).sum(0)
@@ -376,15 +364,15 @@ def _input_sums(
     # Squares may have underflowed; the sums are to be no smaller than the truth.
     lost = torch.finfo(torch.float64).tiny * len(X)
     square_sums += lost * (abs_sums > 0).double()
-    fisher_rao, scalar = (tau_squares / len(X)).sqrt().tolist()
+    norm, scalar_norm = fisher_rao.norms(len(X))
     sums = InputSums(
         margins=sample_margins,
-        fisher_rao=fisher_rao,
+        fisher_rao=norm,
         step_abs_sums=abs_sums.amax(1).cpu().numpy(),
         square_sums=square_sums.cpu().numpy(),
         step_max_sums=max_sums.cpu().numpy(),
         max_norm=float(largest.sqrt()),
-        scalar_fisher_rao=scalar if len(V) == 2 else None,
+        scalar_fisher_rao=scalar_norm,
         energy=None if powers is None else _mean_and_variance(torch.cat(energies), powers),
     )
     return sums, float(np.sqrt(gradient / len(X)))

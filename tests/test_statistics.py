@@ -278,3 +278,19 @@ def test_box_statistics_are_the_ends_and_the_hidden_norms_of_the_centre(
             h = np.maximum(g, 0) if activation == "relu" else np.tanh(g)
             squares[t] += h**2
     np.testing.assert_allclose(box.hidden_norms, np.sqrt(squares), rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_norm_of_a_report_is_bit_for_bit_the_one_that_training_limits(n_classes, dtype):
+    """A radius that training enforces must hold for the number that is reported."""
+    rng = np.random.default_rng(0)
+    for n, n_steps, d in ((2500, 13, 7), (700, 29, 19), (30, 1, 1)):
+        shapes = ((8, d), (8, 8), (n_classes, 8))
+        network = RecurrentNetwork(*(torch.tensor(rng.normal(size=s)) for s in shapes)).to(dtype)
+        X = torch.tensor(rng.normal(size=(n, n_steps, d))).to(dtype)
+        law = InputNoise("gaussian", 0.1)
+        sample = statistics_of(network, X, torch.tensor(rng.integers(0, n_classes, n)), noise=law)
+        norm = fisher_rao_norm(*network.weights, input_chunks(X, law, seed=9))
+        assert sample.noisy.fisher_rao == norm
+        assert sample.clean.fisher_rao == fisher_rao_norm(*network.weights, input_chunks(X))
