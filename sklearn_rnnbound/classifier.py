@@ -720,8 +720,12 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             Sequences(inputs, numbers, loss_weights, held_out),
         )
 
+    def _largest_batch(self) -> int:
+        """Rows of a minibatch, where there are enough."""
+        return 200 if isinstance(self.batch_size, str) else self.batch_size
+
     def _effective_batch_size(self, n: int) -> int:
-        size = 200 if isinstance(self.batch_size, str) else self.batch_size
+        size = self._largest_batch()
         if self.batch_size != "auto" and size > n:
             warnings.warn(
                 f"batch_size={self.batch_size} is larger than the training sample and is clipped "
@@ -734,8 +738,11 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """Context with the number of torch threads that suits a minibatch of at most `rows`."""
         count = self.n_threads
         if count is None:
-            limit = 200 if isinstance(self.batch_size, str) else self.batch_size
-            work = min(rows, limit) * self.hidden_size * (self.hidden_size + n_features)
+            work = (
+                min(rows, self._largest_batch())
+                * self.hidden_size
+                * (self.hidden_size + n_features)
+            )
             count = 1 if work < _WORK_FOR_THREADS else torch.get_num_threads()
         return torch_threads(count)
 

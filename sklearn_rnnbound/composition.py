@@ -24,7 +24,7 @@ from sklearn_rnnbound.bounds.union import chosen_among
 from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["Composition", "candidate", "check_delta", "count_candidates"]
+__all__ = ["Composition", "candidate", "check_delta", "count_candidates", "fingerprint"]
 
 # What training does with them is covered by a bound that holds for the whole class at once.
 _TRAINING_ONLY = {
@@ -284,7 +284,7 @@ def _count_events(compositions: Sequence[Composition]) -> int:
             parts.update(
                 (f"step {place}: {name}", part) for name, part in step.get_params().items()
             )
-        events.add(tuple((name, _fingerprint(part)) for name, part in sorted(parts.items())))
+        events.add(tuple((name, fingerprint(part)) for name, part in sorted(parts.items())))
     return max(1, len(events))
 
 
@@ -302,7 +302,7 @@ def _seed(classifier: RNNBoundClassifier, number: int) -> Any:
     return int(seed) if isinstance(seed, int | np.integer) else ("candidate", number)
 
 
-def _fingerprint(value: Any) -> Any:
+def fingerprint(value: Any) -> Any:
     """Equal for equal values; what cannot be pickled, such as a lambda, equals itself alone."""
     try:
         return joblib.hash(value)

@@ -29,7 +29,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from tqdm import tqdm
 
 from sklearn_rnnbound.classifier import Fit, RNNBoundClassifier
-from sklearn_rnnbound.composition import _fingerprint, candidate
+from sklearn_rnnbound.composition import candidate, fingerprint
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.training import train
 from sklearn_rnnbound.validation import resolve_device
@@ -295,7 +295,7 @@ def _plan(original: Any, values: dict[str, Any], params: dict[str, Any], n_rows:
         name, classifier = estimator.steps[-1]
         classifier_params = _of_last_step(estimator, params)
         steps = tuple(
-            (key, _fingerprint(value))
+            (key, fingerprint(value))
             for key, value in sorted(values.items())
             if key != name and not key.startswith(f"{name}__")
         )
@@ -337,8 +337,8 @@ def _pays(classifier: RNNBoundClassifier, n_rows: int) -> bool:
     except (TypeError, ValueError):
         # Its own fit will say what is wrong.
         return False
-    size = 200 if isinstance(classifier.batch_size, str) else classifier.batch_size
-    return device.type == "cuda" or min(size, n_rows) * classifier.hidden_size <= _LARGEST_STEP
+    step = min(classifier._largest_batch(), n_rows) * classifier.hidden_size
+    return device.type == "cuda" or step <= _LARGEST_STEP
 
 
 def _run_task(
@@ -494,6 +494,7 @@ def _fit_stacked(
     """Train fits, sorted by fold, in as few stacks as their shapes and the memory allow."""
     outcomes: dict[int, _Outcome] = {}
     waiting: list[_Prepared] = []
+    states, data = 0, dict[int, int]()
     shared = _SharedResults()
     fold = None
 
@@ -520,21 +521,18 @@ def _fit_stacked(
             outcomes[number] = _Outcome(None, _to_keep(error), time.perf_counter() - start)
             on_end(1)
             continue
-        if waiting and not _has_room(waiting, prepared):
+        X_train, limit = prepared.fit.training.data.X, _MEMORY[prepared.device.type]
+        states += prepared.n_bytes
+        data[X_train.data_ptr()] = X_train.nbytes
+        # The data of a single fold may be of any size: its candidates share them.
+        n_bytes = states if len(data) == 1 else states + sum(data.values())
+        if waiting and n_bytes > limit:
             train_waiting()
+            states, data = prepared.n_bytes, {X_train.data_ptr(): X_train.nbytes}
         waiting.append(prepared)
     if waiting:
         train_waiting()
     return [outcomes[number] for number in range(len(fits))]
-
-
-def _has_room(waiting: Sequence[_Prepared], new: _Prepared) -> bool:
-    """Whether a fit may join those that wait; the data of a single fold may be of any size."""
-    limit = _MEMORY[new.device.type]
-    states = sum(prepared.n_bytes for prepared in (*waiting, new))
-    tensors = [prepared.fit.training.data.X for prepared in (*waiting, new)]
-    data = {X.data_ptr(): X.nbytes for X in tensors}
-    return states <= limit and (len(data) == 1 or states + sum(data.values()) <= limit)
 
 
 class _SharedResults:

@@ -84,13 +84,13 @@ def test_gaussian_labels_without_flips():
 
 
 def test_gaussian_sequences_repeat_and_leave_the_global_generator_alone():
-    state = np.random.get_state()  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002 - the legacy state is watched
     first = make_gaussian_sequences(5, random_state=3)
     second = make_gaussian_sequences(5, random_state=np.random.RandomState(3))
     np.testing.assert_array_equal(first.data, second.data)
     np.testing.assert_array_equal(first.target, second.target)
     assert not np.array_equal(make_gaussian_sequences(5).data, make_gaussian_sequences(5).data)
-    for before, after in zip(state, np.random.get_state(), strict=True):  # noqa: NPY002
+    for before, after in zip(state, np.random.get_state(), strict=True):  # noqa: NPY002 - the legacy state is watched
         np.testing.assert_array_equal(before, after)
 
 

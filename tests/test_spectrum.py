@@ -246,12 +246,12 @@ def test_ordinary_double_precision_data_are_not_copied():
 
 
 def test_result_is_repeatable_and_no_global_generator_is_touched():
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002 - the legacy state is watched
     # Of equal eigenvalues the iteration finds one and starts anew.
     equal = np.tile(np.eye(300), (3, 1)).reshape(900, 20, 15)
     for X in (equal, with_exact_spectrum(1e2)[0]):
         assert len({min_eigenvalue(X) for _ in range(3)}) == 1
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002 - the legacy state is watched
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e8])

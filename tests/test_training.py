@@ -341,12 +341,12 @@ def test_the_loss_of_an_epoch_is_summed_in_double_precision():
 def test_training_touches_no_global_state(small, callbacks):
     X, y = small
     before = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
-    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - the legacy state is watched
     params = {"noise_std": 0.1, "gradient_clip_norm": 0.1, "early_stopping": True}
     expected = make_classifier(callbacks=callbacks, **params).fit(X, y)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (torch.get_num_threads(), torch.get_default_dtype()) == before[1:]
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002 - the legacy state is watched
     # Nor does training depend on it.
     torch.set_default_dtype(torch.float64)
     try:
