@@ -30,6 +30,7 @@ __all__ = [
     "NEVER_BELOW_ONE",
     "expected_max_noise",
     "fisher_rao_radius",
+    "noise_part",
     "relu_only",
     "remark6_radius",
     "rms_max_noise",
@@ -179,6 +180,41 @@ def rms_max_noise(noise: str, std: float, n_features: int) -> float:
     return std / math.sqrt(2.0) * math.sqrt(mean**2 + variance)
 
 
+def noise_part(
+    rows: float,
+    sample: SampleStatistics,
+    setting: Setting,
+    *,
+    beta_u: float,
+    beta_w: float,
+    beta_v: float,
+) -> tuple[float, str]:
+    """What input noise may move a margin by (paper, Theorem 3, Remark 4), and the line about it.
+
+    Parameters
+    ----------
+    rows : float
+        How many rows of V a margin reads: 2 among the scores of k classes.
+    sample : SampleStatistics
+        The numbers L of steps and d of features.
+    setting : Setting
+        The law of the noise and its standard deviation.
+    beta_u, beta_w, beta_v : float
+        Row radii of U, W and V.
+
+    Returns
+    -------
+    noise : float
+        ``rows * sum_t beta_v beta_u beta_w^(L-t) E||eps_t||_inf``.
+    line : str
+        The assumption in words.
+    """
+    max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
+    noise = power_sum(beta_w, np.ones(sample.n_steps), rows, beta_v, beta_u, max_noise)
+    law = f"{setting.noise} noise of standard deviation {setting.noise_std:g}"
+    return noise, f"{law}, one fresh draw per sample"
+
+
 def theorem2(sample: SampleStatistics, setting: Setting) -> Bound:
     """Generalization bound of a network trained without noise (paper, Theorem 2).
 
@@ -262,14 +298,8 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         variance = setting.noise_std * setting.noise_std
         # A larger eigenvalue makes the bound smaller: rather too small than inf.
         eigenvalue = min(eigenvalue + variance, sys.float_info.max)
-        max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
-        noise = power_sum(
-            betas["beta_w"], np.ones(n_steps), 2.0, betas["beta_v"], betas["beta_u"], max_noise
-        )
-        lines.append(
-            f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
-            "one fresh draw per sample"
-        )
+        noise, line = noise_part(2.0, sample, setting, **betas)
+        lines.append(line)
     linear, difference = theorem1(
         n=n,
         n_steps=n_steps,

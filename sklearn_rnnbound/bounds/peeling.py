@@ -23,7 +23,7 @@ from sklearn_rnnbound.bounds.margin import (
     ramp_risk,
     ramp_terms,
 )
-from sklearn_rnnbound.bounds.paper import expected_max_noise
+from sklearn_rnnbound.bounds.paper import noise_part
 from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii, smallest
 
 if TYPE_CHECKING:
@@ -413,15 +413,11 @@ def _row_norms(sample: SampleStatistics, setting: Setting, inputs: InputSums) ->
     noise = None
     lines = [*radii.lines, f"complexity by {origin}"]
     if inputs is sample.noisy:
-        max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
         # f moves by at most what V_1 - V_0 lets through; a margin among k classes by twice a score.
         rows = 1.0 if sample.n_classes == 2 else 2.0
-        reach = np.ones(sample.n_steps)
-        noise = power_sum(radii.beta_w, reach, rows, radii.beta_v, radii.beta_u, max_noise)
-        lines.append(
-            f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
-            "one fresh draw per sample"
-        )
+        betas = {"beta_u": radii.beta_u, "beta_w": radii.beta_w, "beta_v": radii.beta_v}
+        noise, line = noise_part(rows, sample, setting, **betas)
+        lines.append(line)
     return _assembled(
         sample, setting, inputs, complexity, share=radii.share, lines=lines, noise=noise
     )

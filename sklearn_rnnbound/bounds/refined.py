@@ -25,8 +25,8 @@ from sklearn_rnnbound.bounds.margin import (
 )
 from sklearn_rnnbound.bounds.paper import (
     NEVER_BELOW_ONE,
-    expected_max_noise,
     fisher_rao_radius,
+    noise_part,
     relu_only,
 )
 from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii
@@ -137,20 +137,8 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
     difference = difference_part(inputs.step_abs_sums, n=n, **betas)
     noise = 0.0
     if with_noise:
-        max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
-        reach = 1.0 if scalar else 2.0
-        noise = power_sum(
-            betas["beta_w"],
-            np.ones(sample.n_steps),
-            reach,
-            betas["beta_v"],
-            betas["beta_u"],
-            max_noise,
-        )
-        lines.append(
-            f"{setting.noise} noise of standard deviation {setting.noise_std:g}, "
-            "one fresh draw per sample"
-        )
+        noise, line = noise_part(1.0 if scalar else 2.0, sample, setting, **betas)
+        lines.append(line)
     factor = complexity_factor(k)
     risk = ramp_risk(inputs.margins)
 
