@@ -100,6 +100,24 @@ def test_quickstart(run):
     assert n_pictures() == 1
 
 
+def test_headline(run):
+    names, output = run("plot_headline.py")
+    rows = [line.split() for line in output.splitlines()]
+    assert [int(row[1]) for row in rows] == names["sizes"]
+    accuracy = accuracy_by_hand(names["clf"], names["X_test"], names["y_test"])
+    assert float(rows[-1][-1]) == pytest.approx(1 - accuracy, abs=5e-4)
+    values = np.array([[float(value) for value in row[3:8:2]] for row in rows])
+    theorem2, *certificates = values.T
+    assert (theorem2 > 200).all()
+    for certificate in certificates:
+        assert (np.diff(certificate) < 0).all()
+        assert (certificate < 1).all()
+        assert (certificate > names["errors"]).all()
+    kinds = {bound.name: bound.kind for bound in names["reports"][-1]}
+    assert kinds == {"theorem2": "plug_in", "peeling": "certified", "occam": "certified"}
+    assert n_pictures() == 1
+
+
 def test_grid(run):
     names, output = run("plot_grid.py")
     accuracies, bounds = names["accuracies"], names["bounds"]

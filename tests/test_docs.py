@@ -1,0 +1,92 @@
+"""The pages of the API name what is public; the check of the built pages finds what is broken."""
+
+import importlib
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+MODULES = ("", ".preprocessing", ".datasets", ".plotting")
+PAGE = '<!DOCTYPE html><html><body><h1 id="{anchor}">A page</h1>{body}</body></html>'
+
+
+def named_on_api_page():
+    """Public names of docs/api.rst, by module."""
+    module, named = None, {}
+    for line in (DOCS / "api.rst").read_text().splitlines():
+        if match := re.match(r"\.\. (?:currentmodule|module):: (\S+)", line):
+            module = match[1]
+        elif match := re.match(r" {3}(\w+)$|\.\. data:: (\w+)", line):
+            named.setdefault(module, []).append(match[1] or match[2])
+    return named
+
+
+@pytest.mark.parametrize("suffix", MODULES)
+def test_api_page_is_complete(suffix):
+    module = importlib.import_module(f"sklearn_rnnbound{suffix}")
+    assert sorted(named_on_api_page()[module.__name__]) == sorted(module.__all__)
+
+
+def test_every_page_is_in_the_contents():
+    """Of the pages that are written by hand; Sphinx checks those that it makes."""
+    entries = set()
+    for page in DOCS.rglob("*.md"):
+        for block in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), flags=re.DOTALL):
+            names = re.findall(r"(?:<|^)([\w/.]+)>?$", block, flags=re.MULTILINE)
+            entries |= {(page.parent / name).resolve() for name in names}
+    pages = {page.with_suffix("") for page in DOCS.rglob("*.md")}
+    assert pages - entries == {DOCS / "index"}
+
+
+def check(folder, capsys):
+    """Lines of the check."""
+    main = runpy.run_path(str(DOCS / "check_pages.py"))["main"]
+    n_wrong = main(folder)
+    lines = capsys.readouterr().out.splitlines()
+    return n_wrong, lines
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Two pages that are in order."""
+    (tmp_path / "part").mkdir()
+    body = '<a href="part/two.html#there">two</a><a href="https://example.org/none">elsewhere</a>'
+    (tmp_path / "one.html").write_text(PAGE.format(anchor="here", body=body))
+    body = '<a href="../one.html">one</a><a href="#there">up</a>'
+    (tmp_path / "part" / "two.html").write_text(PAGE.format(anchor="there", body=body))
+    return tmp_path
+
+
+def test_links(site, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    n_wrong, lines = check(site, capsys)
+    assert n_wrong == 0
+    assert lines == ["widths and formulas not checked: there is no chromium", "nothing is wrong"]
+
+    links = ["three.html", "one.html#there", "#nowhere"]
+    body = "".join(f'<a href="{link}">broken</a>' for link in links)
+    body += '<img src="picture.png">'
+    (site / "one.html").write_text(PAGE.format(anchor="here", body=body))
+    n_wrong, lines = check(site, capsys)
+    assert n_wrong == 4
+    found = [f"broken link in one.html: {link}" for link in [*links, "picture.png"]]
+    assert lines[1:] == found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_widths_and_formulas(site, capsys):
+    n_wrong, lines = check(site, capsys)
+    assert n_wrong == 0, lines
+    body = '<div style="width: 700px">wide</div><span class="math">\\(x\\)</span>'
+    (site / "one.html").write_text(PAGE.format(anchor="there", body=body))
+    n_wrong, lines = check(site, capsys)
+    assert n_wrong == 3
+    assert [line.rpartition("/")[2] for line in lines[1:]] == [
+        "one.html at 390 px: 318 px too wide",
+        "one.html at 390 px: 1 formulas not typeset",
+        "one.html at 1400 px: 1 formulas not typeset",
+    ]
