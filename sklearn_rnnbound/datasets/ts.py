@@ -9,8 +9,23 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import validate_params
 
+from sklearn_rnnbound.datasets._files import lines_within
+
 __all__ = ["load_ts"]
 
+_MAX_LINE = 2**25
+_MAX_SERIES = 1_000_000
+_MAX_DIMENSIONS = 10_000
+_TAGS = {
+    "data",
+    "timestamps",
+    "classlabel",
+    "targetlabel",
+    "univariate",
+    "dimensions",
+    "equallength",
+    "serieslength",
+}
 _SOURCE = (
     "Download a data set of the UEA or UCR archive from timeseriesclassification.com; its zip file "
     "holds a file <name>_TRAIN.ts and a file <name>_TEST.ts"
@@ -48,7 +63,14 @@ def load_ts(path: str | os.PathLike[str]) -> Bunch:
         When there is no such file.
     ValueError
         When the file has another ending, is malformed or cut off in the middle of a series, has
-        no labels, or has time stamps.
+        no labels or one that its header does not list, numbers in place of labels, time stamps
+        or infinite values, does not hold what its header announces, or exceeds the limits below.
+
+    Notes
+    -----
+    A file that is cut off between two series reads like a shorter one: its header does not say
+    how many there are. A line may have 33,554,432 characters, a series 10,000 channels
+    and a file 1,000,000 series.
 
     References
     ----------
@@ -64,40 +86,92 @@ def load_ts(path: str | os.PathLike[str]) -> Bunch:
         from aeon.datasets import load_from_ts_file
     except ImportError as error:
         raise ImportError("load_ts needs aeon: pip install 'sklearn-rnnbound[series]'") from error
-    spelling = _spelling_of_labels(path)
+    tags = _read_header(path)
+    spelling = _spelling_of_labels(tags, path)
     try:
         series, labels = load_from_ts_file(os.fspath(path))
     except (OSError, ValueError, IndexError) as error:
         raise ValueError(f"{path} is not a whole .ts file: {error}. {_SOURCE}") from error
-    known = [label.lower() in spelling for label in labels]
-    if not known or (all(known[:-1]) and not known[-1]):
-        last = f"the last label, {str(labels[-1])!r}, is cut off" if known else "it holds no series"
-        raise ValueError(f"{path} is not a whole .ts file: {last}. {_SOURCE}")
+    # aeon turns labels to lower case.
+    labels = [str(label).strip().lower() for label in labels]
+    _check_series(series, labels, tags, path)
+    for number, label in enumerate(labels, start=1):
+        if label not in spelling:
+            what = "the last label" if number == len(labels) else f"the label of series {number}"
+            raise ValueError(
+                f"{path} is not a whole .ts file: {what}, {label[:60]!r}, is cut off or missing in "
+                f"the header. {_SOURCE}"
+            )
     return Bunch(
         data=[_without_missing_end(values.T) for values in series],
-        # aeon turns labels to lower case.
-        target=np.array([spelling.get(label.lower(), label) for label in labels]),
+        target=np.array([spelling[label] for label in labels]),
     )
 
 
-def _spelling_of_labels(path: Path) -> dict[str, str]:
-    """Labels that the header announces, under their lower-case form."""
+def _read_header(path: Path) -> dict[str, list[str]]:
+    """Values of the tags in the header, by name in lower case; the size of the data is checked."""
     tags = {}
     with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            key, _, value = line.strip().partition(" ")
-            if key.lower() == "@data":
+        lines = lines_within(file, _MAX_LINE, str(path))
+        for line in lines:
+            first, *values = line.split() or ["#"]
+            # aeon looks past the first character of a tag, whatever it is.
+            tag = first[1:].lower()
+            if first.startswith("#") or tag not in _TAGS:
+                continue
+            if tag == "data":
                 break
-            tags[key.lower()] = value.split()
+            if tag in tags:
+                raise ValueError(f"{path} holds the tag {first[:60]!r} twice. {_SOURCE}")
+            tags[tag] = values
         else:
             raise ValueError(f"{path} is not a whole .ts file: it has no line @data. {_SOURCE}")
-    if tags.get("@timestamps", [""])[0].lower() == "true":
+        for number, line in enumerate(lines, start=1):
+            if number > _MAX_SERIES or line.count(":") > _MAX_DIMENSIONS:
+                raise ValueError(
+                    f"{path} holds more than {_MAX_SERIES:,} series or {_MAX_DIMENSIONS:,} "
+                    f"channels, which are the limits"
+                )
+    return tags
+
+
+def _spelling_of_labels(tags: dict[str, list[str]], path: Path) -> dict[str, str]:
+    """Labels that the header announces, under their lower-case form."""
+    true = {tag for tag, values in tags.items() if values and values[0].lower() == "true"}
+    if "timestamps" in true:
         # aeon 1.6 drops the sign of values that have time stamps.
         raise ValueError(f"{path} holds series with time stamps, which are not read")
-    has_labels, *labels = tags.get("@classlabel", ["false"])
-    if has_labels.lower() != "true":
+    if "classlabel" not in true or "targetlabel" in true:
         raise ValueError(f"{path} holds series without class labels")
-    return {label.lower(): label for label in labels}
+    labels = tags["classlabel"][1:]
+    spelling = {label.lower(): label for label in labels}
+    if len(spelling) < len(set(labels)):
+        raise ValueError(f"{path} has labels that differ in case alone, which aeon ignores")
+    return spelling
+
+
+def _check_series(
+    series: np.ndarray | list[np.ndarray],
+    labels: list[str],
+    tags: dict[str, list[str]],
+    path: Path,
+) -> None:
+    """Raise ValueError for series that are none or not what the header announces."""
+    if not labels or not series[0].size:
+        raise ValueError(f"{path} is not a whole .ts file: it holds no series. {_SOURCE}")
+    n_channels, n_steps = series[0].shape
+    found = {"dimensions": n_channels}
+    if isinstance(series, np.ndarray):
+        found["serieslength"] = n_steps
+    for tag, number in found.items():
+        announced = tags.get(tag, [str(number)])
+        if announced != [str(number)]:
+            raise ValueError(
+                f"{path} announces {tag} {' '.join(announced)[:60]!r} in its header and holds "
+                f"{number}. {_SOURCE}"
+            )
+    if any(np.isinf(values).any() for values in series):
+        raise ValueError(f"{path} holds infinite values. {_SOURCE}")
 
 
 def _without_missing_end(values: np.ndarray) -> np.ndarray:

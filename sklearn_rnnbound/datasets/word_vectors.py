@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from sklearn_rnnbound.datasets._files import lines_within, open_within
+
 __all__ = ["WordVectors", "load_word_vectors"]
 
-_DECOMPRESS: dict[str, Any] = {".bz2": bz2.open, ".gz": gzip.open, ".xz": lzma.open}
-_LINES_AT_ONCE = 8192
+_MAX_LINE = 2**20
+_MAX_DIMENSIONS = 10_000
+_MAX_WORDS = 20_000_000
+_CHARACTERS_AT_ONCE = 2**18
 _SOURCE = (
     "Download GloVe from nlp.stanford.edu/projects/glove and unpack a text file such as "
     "glove.6B.50d.txt out of its zip file; each of its lines holds a word and its numbers, with "
@@ -122,8 +122,14 @@ def load_word_vectors(path: str | os.PathLike[str]) -> WordVectors:
         When there is no such file.
     ValueError
         For an empty file, a malformed line (the message names it, and says when the file is cut
-        off in it), a compressed file that is damaged or cut off, or a file that does not hold as
-        many words as its header says.
+        off in it), a compressed file that is damaged or cut off, a file that does not hold as
+        many words as its header says, or one beyond the limits below.
+
+    Notes
+    -----
+    A line may have 1 MiB, a vector 10,000 dimensions, a file 20,000,000 words, and a compressed
+    file 100 times its size, or 16 MiB where that is more. A longer line or file is refused when
+    the limit is reached, without reading the rest.
 
     Examples
     --------
@@ -140,24 +146,19 @@ def load_word_vectors(path: str | os.PathLike[str]) -> WordVectors:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file is at {path}. {_SOURCE}")
-    try:
-        with _DECOMPRESS.get(path.suffix, open)(path, "rb") as file:
-            return _read_vectors(file, str(path))
-    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        # Damaged gzip and bz2 files raise OSError without a number of the operating system.
-        if getattr(error, "errno", None) is not None:
-            raise
-        raise ValueError(f"{path} is not a whole {path.suffix} file: {error}. {_SOURCE}") from error
+    kind = f"{path.suffix} file"
+    with open_within(path, compression=path.suffix, kind=kind, source=_SOURCE) as file:
+        return _read_vectors(file, str(path))
 
 
-def _read_vectors(file: Iterable[bytes], name: str) -> WordVectors:
+def _read_vectors(file: IO[bytes], name: str) -> WordVectors:
     index: dict[str, int] = {}
     blocks: list[np.ndarray] = []
     lines: list[tuple[int, str]] = []
     n_numbers = n_announced = None
-    n_words = 0
+    n_words = n_characters = 0
     raw = b"\n"
-    for number, raw in enumerate(file, start=1):
+    for number, raw in enumerate(lines_within(file, _MAX_LINE, name), start=1):
         try:
             line = raw.decode().rstrip(" \r\n")
         except UnicodeDecodeError as error:
@@ -166,9 +167,20 @@ def _read_vectors(file: Iterable[bytes], name: str) -> WordVectors:
             ) from error
         word, _, numbers = line.partition(" ")
         if number == 1 and word.isdecimal() and numbers.isdecimal():
-            n_announced, n_numbers = int(word), int(numbers)
+            # Of longer numbers the first twenty digits are too large already.
+            n_announced, n_numbers = int(word[:20]), int(numbers[:20])
+            if n_announced > _MAX_WORDS or not 1 <= n_numbers <= _MAX_DIMENSIONS:
+                raise ValueError(
+                    f"{name} announces {n_announced} words of {n_numbers} dimensions in line 1; "
+                    f"at most {_MAX_WORDS:,} words and 1 to {_MAX_DIMENSIONS:,} dimensions are read"
+                )
             continue
         n_numbers = n_numbers or numbers.count(" ") + 1
+        if n_numbers > _MAX_DIMENSIONS:
+            raise ValueError(
+                f"{name}, line {number} holds a vector of {n_numbers:,} dimensions; at most "
+                f"{_MAX_DIMENSIONS:,} are read"
+            )
         if numbers.count(" ") >= n_numbers:
             # Files of GloVe have a few words with spaces in them.
             word, *rest = line.rsplit(" ", n_numbers)
@@ -180,14 +192,19 @@ def _read_vectors(file: Iterable[bytes], name: str) -> WordVectors:
                 f"{name}, line {number}: expected a word and {n_numbers} numbers with single "
                 f"spaces between them, got {line[:60]!r}{_hint(raw)}"
             )
+        if "\0" in line:
+            raise ValueError(f"{name}, line {number} holds a NUL character, as no text does")
         n_words += 1
+        if n_words > _MAX_WORDS:
+            raise ValueError(f"{name} holds more than {_MAX_WORDS:,} words, which is the limit")
         if word in index:
             continue
         index[word] = len(index)
         lines.append((number, numbers))
-        if len(lines) == _LINES_AT_ONCE:
+        n_characters += len(numbers)
+        if n_characters >= _CHARACTERS_AT_ONCE:
             blocks.append(_parse(lines, name))
-            lines = []
+            lines, n_characters = [], 0
     if lines:
         blocks.append(_parse(lines, name, _hint(raw)))
     if not index:
@@ -214,6 +231,10 @@ def _parse(lines: list[tuple[int, str]], name: str, hint: str = "") -> np.ndarra
 
 def _finite_rows(lines: Sequence[str]) -> np.ndarray | None:
     """Lines of finite float32 numbers as an array; None where they are none."""
+    text = "".join(lines)
+    # NumPy takes control characters, and spaces that are not ASCII, for spaces.
+    if not text.isascii() or np.frombuffer(text.encode(), np.uint8).min() < ord(" "):
+        return None
     try:
         with np.errstate(over="ignore"):
             rows = np.loadtxt(lines, dtype=np.float32, delimiter=" ", comments=None, ndmin=2)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,11 +25,31 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from sklearn_rnnbound.datasets import WordVectors, load_word_vectors
+from sklearn_rnnbound.state import Fitted, restored, versioned
+from sklearn_rnnbound.validation import restored_on_failure
 
 __all__ = ["WordVectorEncoder"]
 
 _MARKER = "<br />"
 _DOCUMENTS_AT_ONCE = 64
+_MAX_CHARACTERS = 10_000_000
+
+
+@dataclass(frozen=True)
+class _FittedEncoder(Fitted):
+    shapes: ClassVar[dict[str, str]] = {"_rows": "v:iu", "vectors_": "wd"}
+
+    _words: str
+    _rows: np.ndarray
+    vectors_: np.ndarray
+    n_samples_fit_: int
+
+    def check(self, constraints: dict[str, list[Any]]) -> None:
+        words = _unpacked_words(self._words)
+        if len(set(words)) != len(self._rows):
+            raise ValueError("_words must be as many as _rows, each once")
+        if self._rows.min() < 0 or self._rows.max() >= len(self.vectors_):
+            raise ValueError("_rows must be those of vectors_")
 
 
 class WordVectorEncoder(TransformerMixin, BaseEstimator):
@@ -35,7 +58,8 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
     A document is lower-cased, the marker ``<br />`` becomes a space, and its words are the runs
     of ``a`` to ``z``, ``0`` to ``9`` and the apostrophe. The first `max_words` of them are kept,
     and a word outside the vocabulary is the zero vector. Short documents are padded by zero
-    vectors at the front, which is exact for a recurrent network without biases.
+    vectors at the front, which is exact for a recurrent network without biases. A document may
+    have 10,000,000 characters.
 
     Parameters
     ----------
@@ -220,8 +244,8 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         FileNotFoundError
             When a file of vectors or `memmap_folder` is not there.
         ValueError
-            For an invalid parameter, labels that are missing or not of two classes, or when no
-            word is left.
+            For an invalid parameter, a document that is too long, labels that are missing or not
+            of two classes, or when no word is left.
         """
         documents = _check_documents(documents)
         dtype = self._dtype()
@@ -232,10 +256,11 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         else:
             second = self._is_second_class(y, len(documents))
             vocabulary, vectors = self._learn(documents, second, dtype)
-        self.vocabulary_, self.vectors_ = vocabulary, vectors
         # Without a fixed number of steps the data decide it.
         fixed = self.supervised is None and (self.max_words or self.n_segments) is not None
-        self.n_samples_fit_ = 0 if fixed else len(documents)
+        with restored_on_failure(self):
+            self.vocabulary_, self.vectors_ = vocabulary, vectors
+            self.n_samples_fit_ = 0 if fixed else len(documents)
         return self
 
     def transform(self, documents: Any) -> np.ndarray:
@@ -255,6 +280,8 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         ------
         TypeError
             When `documents` is no sequence of str.
+        ValueError
+            For a document that is too long.
         FileNotFoundError
             When `memmap_folder` is not there.
         sklearn.exceptions.NotFittedError
@@ -407,6 +434,49 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         tags.target_tags.required = self.supervised is not None
         return tags
 
+    def __getstate__(self) -> dict[str, Any]:
+        return versioned(_packed(super().__getstate__()), _FittedEncoder)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_format" not in state:
+            # Of format 0, which had the attributes as they are.
+            state = _packed(state)
+        super().__setstate__(_unpacked(restored(self, state, _FittedEncoder)))
+
+
+def _packed(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes with words as one text, since skops takes half a kilobyte for each text."""
+    attributes = dict(attributes)
+    if "vocabulary_" in attributes:
+        vocabulary = attributes.pop("vocabulary_")
+        attributes["_words"] = json.dumps(list(vocabulary))
+        attributes["_rows"] = np.array(list(vocabulary.values()), dtype=np.int64)
+    vectors = attributes.get("vectors")
+    if isinstance(vectors, WordVectors):
+        attributes["vectors"] = {"words": json.dumps(vectors.words), "vectors": vectors.vectors}
+    return attributes
+
+
+def _unpacked(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`_packed`."""
+    if "_words" in attributes:
+        words, rows = _unpacked_words(attributes.pop("_words")), attributes.pop("_rows").tolist()
+        attributes["vocabulary_"] = dict(zip(words, rows, strict=True))
+    vectors = attributes["vectors"]
+    if isinstance(vectors, dict) and isinstance(vectors.get("words"), str):
+        attributes["vectors"] = WordVectors(_unpacked_words(vectors["words"]), vectors["vectors"])
+    return attributes
+
+
+def _unpacked_words(text: str) -> list[str]:
+    try:
+        words = json.loads(text)
+    except ValueError:
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("_words must be a list of words in JSON")
+    return words
+
 
 def _check_documents(documents: Any) -> list[str]:
     """Documents as a list."""
@@ -425,6 +495,11 @@ def _check_documents(documents: Any) -> list[str]:
             raise TypeError(
                 f"documents must hold str, and number {position} is of type "
                 f"{type(document).__name__}"
+            )
+        if len(document) > _MAX_CHARACTERS:
+            raise ValueError(
+                f"documents may have {_MAX_CHARACTERS:,} characters each, and number {position} "
+                f"has {len(document):,}; cut it before"
             )
     return documents
 
@@ -491,16 +566,21 @@ def _joined(
             joined[start : start + len(part)] = part
             start += len(part)
         return joined
-    descr = np.lib.format.dtype_to_descr(dtype)  # type: ignore[no-untyped-call]
-    header = {"descr": descr, "fortran_order": False, "shape": shape}
-    with tempfile.NamedTemporaryFile(
-        prefix="sequences_", suffix=".npy", dir=folder, delete=False
-    ) as file:
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-        # Written and not mapped: pages of a map would fill the memory that it is to save.
-        for part in parts:
-            file.write(part.data)
-    return np.load(file.name, mmap_mode="r+")
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    with ExitStack() as on_failure:
+        # A new file under a name that nothing has, links included.
+        with tempfile.NamedTemporaryFile(
+            prefix="sequences_", suffix=".npy", dir=folder, delete=False
+        ) as file:
+            on_failure.callback(os.unlink, file.name)
+            # NumPy's stubs leave this function untyped.
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            # Written and not mapped: pages of a map would fill the memory that it is to save.
+            for part in parts:
+                file.write(part.data)
+        joined = np.load(file.name, mmap_mode="r+")
+        on_failure.pop_all()
+    return joined
 
 
 def _fill_words(X: np.ndarray, rows: np.ndarray, lengths: np.ndarray, vectors: np.ndarray) -> None:
