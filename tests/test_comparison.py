@@ -172,9 +172,19 @@ def test_row_matches_the_transcription(name, norms, k, unit_types, noisy, margin
 
 def test_tanh_cannot_carry_the_inputs_forward():
     setting = replace(SETTINGS["fixed"], activation="tanh")
-    with pytest.raises(NotApplicableError, match="tanh"):
+    with pytest.raises(NotApplicableError, match=r"golowich2018 covers .* 'tanh'"):
         golowich2018(complete(), setting)
     assert trivial(complete(), setting).value == trivial(complete(), SETTINGS["fixed"]).value
+
+
+@pytest.mark.parametrize(("unit_types", "rows"), [(1, 2.0), (2, 1.0)])
+def test_only_unit_types_spare_two_classes_the_row_of_class_zero(unit_types, rows):
+    setting = replace(SETTINGS["fixed"], unit_types=unit_types)
+    # 2/alpha times the row norm times 1.4 sum_t 0.6^(3-t) sum_i max_j |x_itj| / 12
+    sums = complete()
+    size = 1.4 * float(sums.clean.step_max_sums @ [0.36, 0.6, 1.0]) / 12
+    expected = 2 / 0.7 * rows * 1.8 * size
+    assert trivial(sums, setting).term("complexity") == pytest.approx(expected)
 
 
 @few_examples
@@ -227,8 +237,8 @@ def complete(norms="fixed", unit_types=1, k=2):
         whitened=3.0,
         box=BoxStatistics(points, points, np.ones((3, 4)), 0.1, 30),
         holdout=HoldoutCounts(2, 30),
-        quantized=(QuantizedErrors(4, 30.0, 2, "zero"),),
-        posterior=PosteriorErrors(0.1, 2.0, 24, 0.2, 12.0, "zero"),
+        quantized=(QuantizedErrors(4, 30.0, 2, "against zero"),),
+        posterior=PosteriorErrors(0.1, 2.0, 24, 0.2, 12.0, "around zero"),
     )
 
 
@@ -268,6 +278,60 @@ def test_every_row_is_well_formed(norms, k, unit_types, known):
             assert any(line for line in bound.assumptions)
         if name in {"theorem2", "theorem3", "refined", "trivial"}:
             assert bound.vacuous is True
+
+
+RATES = {
+    "empirical_risk": "n^0",
+    "difference": "n^0",
+    "noise": "n^0",
+    "linear": "n^-1/2",
+    "complexity": "n^-1/2",
+    "confidence": "n^-1/2",
+    "monte_carlo": "n^-1/2",
+    "kl": "n^-1/2",
+    "order": "n^-1/2",
+}
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("norms", NORMS)
+def test_rates_of_the_terms(norms, k):
+    for name, bound in rows(norms, k).items():
+        # The mean size of a score does not shrink with more of them.
+        expected = RATES | ({"complexity": "n^0"} if name == "trivial" else {})
+        assert {t.name: t.rate for t in bound.terms} == {
+            t.name: expected[t.name] for t in bound.terms
+        }
+
+
+RADII = ["beta_u unconstrained", "beta_w unconstrained", "beta_v unconstrained"]
+NOISE = "gaussian noise of standard deviation 0.4, one fresh draw per sample"
+ORDER = "at margin 0.7; in its own units"
+LINES = {
+    "theorem2": [*RADII, "r unconstrained", "lambda_min = 0.1, estimated"],
+    "theorem3": [*RADII, "r unconstrained", "lambda_min = 0.1, estimated", NOISE],
+    "refined": [*RADII, "r unconstrained", "exact trace", NOISE],
+    "peeling": ["equal parts among 3 forms: row norms, row norms under noise, path norm"],
+    "localized": ["w (1 +- 0.05) for weights w learned on up to 30 samples"],
+    "golowich2018": RADII,
+    "trivial": RADII,
+    "zhang2018": [ORDER],
+    "chen2019": [ORDER],
+    "holdout": ["2 errors on 30 held-out samples"],
+    "occam": ["rounded weights, 4 bits each where not zero, described in 43 bits against zero"],
+    "pac_bayes": [
+        "speaks of the randomised classifier",
+        "posterior of standard deviation 0.1 around the trained weights",
+        "around zero",
+        "Monte-Carlo error of 12 independent draws at 0.1 delta",
+    ],
+}
+
+
+def test_assumptions_say_what_a_row_rests_on():
+    for name, bound in rows("open", 3, notes=("a note",), margin=0.7).items():
+        text = "\n".join(bound.assumptions)
+        assert [line for line in ("a note", *LINES[name]) if line not in text] == []
 
 
 ALWAYS_CERTIFIED = {

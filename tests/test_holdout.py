@@ -71,7 +71,9 @@ def test_row():
         0.02,
         None,
     )
-    assert bound.vacuous is False
+    assert [term.rate for term in bound.terms] == ["n^0", "n^-1/2"]
+    assert (bound.vacuous, bound.reason) == (False, "")
+    assert [line for line in bound.assumptions if "3 errors on 40 held-out samples" in line]
 
 
 def test_row_of_errors_only_is_vacuous():
@@ -79,7 +81,7 @@ def test_row_of_errors_only_is_vacuous():
         slow.statistics(slow.make_case(), holdout=HoldoutCounts(5, 5)), Setting(delta=0.05)
     )
     assert (bound.value, bound.vacuous) == (1.0, True)
-    assert bound.reason
+    assert bound.reason == "Every held-out sample is an error."
 
 
 def test_row_needs_held_out_data():

@@ -16,6 +16,7 @@ from sklearn_rnnbound.bounds.margin import (
     confidence,
     indicator_risk,
     ramp_risk,
+    ramp_terms,
 )
 
 few_examples = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -103,6 +104,65 @@ def test_vacuous_from_one_on(risk, vacuous):
     bound = at_best_margin("b", Setting(margin=1.0), constant, share=1.0, certified=True, lines=())
     assert bound.vacuous is vacuous
     assert bool(bound.reason) is vacuous
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (
+            (1.5, 0.3, 0.2),
+            "A smaller margin would leave more samples safe, but at a larger complexity.",
+        ),
+        ((0.5, 1.25, 0.2), "Its largest term is complexity, 1.25."),
+        ((0.5, 0.3, math.inf), "Its largest term is monte carlo, inf."),
+    ],
+)
+def test_reason_names_the_largest_term(values, reason):
+    names = ("empirical_risk", "complexity", "monte_carlo")
+
+    def constant(alpha, log_delta):
+        return tuple(Term(name, value, "n^0") for name, value in zip(names, values, strict=True))
+
+    bound = at_best_margin("b", Setting(margin=1.0), constant, share=1.0, certified=True, lines=())
+    assert bound.reason == reason
+
+
+def test_what_is_not_a_number_promises_nothing():
+    def undefined(alpha, log_delta):
+        return (Term("empirical_risk", 0.0, "n^0"), Term("complexity", math.nan, "n^-1/2"))
+
+    for margin in (1.0, "auto"):
+        bound = at_best_margin(
+            "b", Setting(margin=margin), undefined, share=1.0, certified=True, lines=()
+        )
+        assert (bound.value, bound.term("complexity"), bound.term("empirical_risk")) == (
+            math.inf,
+            math.inf,
+            0.0,
+        )
+
+
+@pytest.mark.parametrize("noise", [None, 0.75])
+def test_terms_of_a_ramp_bound(noise):
+    given = np.array([-1.0, 0.5, 2.0, 3.0])
+    found = ramp_terms(given, 3.0, rate="n^0", noise=noise)(1.5, math.log(0.02))
+    # Ramp at 1.5: 1, 1 - 1/3, 0 and 0.
+    expected = [
+        ("empirical_risk", 5 / 12, "n^0"),
+        ("complexity", 2.0, "n^0"),
+        ("noise", 0.5, "n^0"),
+        ("confidence", 3 * math.sqrt(math.log(100) / 8), "n^-1/2"),
+    ]
+    expected = [term for term in expected if term[0] != "noise" or noise is not None]
+    assert [(term.name, term.rate) for term in found] == [(n, rate) for n, _, rate in expected]
+    assert [term.value for term in found] == pytest.approx([value for _, value, _ in expected])
+    assert ramp_terms(given, 3.0)(1.5, 0.0)[1].rate == "n^-1/2"
+
+
+def test_only_the_given_cells_of_the_grid_are_looked_at():
+    # 1/64 + 3.2 at 2^-3 is less than 4 + 1/80 at 2^5; the best of all cells is 2^1.
+    assert put_together(Setting(margin="auto", margin_cells=(-3, 5))).margin == 0.125
+    assert put_together(Setting(margin="auto")).margin == 2.0
 
 
 def test_risks_of_margins_whose_sum_overflows():

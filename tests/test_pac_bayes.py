@@ -106,6 +106,7 @@ def test_row_matches_the_transcription(n, delta, error):
         None,
     )
     assert bound.vacuous is (bound.value >= 1)
+    assert bool(bound.reason) is bound.vacuous
 
 
 def test_row_needs_the_training_data():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn_rnnbound.bounds import NotApplicableError, Setting
 from sklearn_rnnbound.bounds.margin import indicator_risk, ramp_risk
 from sklearn_rnnbound.bounds.paper import (
+    NEVER_BELOW_ONE,
     expected_max_noise,
     remark6_radius,
     rms_max_noise,
@@ -208,6 +209,27 @@ def test_theorem1_matches_the_transcription(seed, beta_w):
     )
     assert linear == pytest.approx(paper.linear_part(1.7, paper.frobenius(X), 0.3, 7), **exact)
     assert difference == pytest.approx(paper.difference_part(X, 0.6, beta_w, 2.2), **exact)
+
+
+@pytest.mark.parametrize("eigenvalue", [0.0, 0.25])
+@pytest.mark.parametrize(
+    ("r", "frobenius", "times_root"),
+    [(0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0), (1.0, 1.0, 0.1), (3.0, 2.0, 0.6)],
+)
+def test_linear_part_by_hand(r, frobenius, times_root, eigenvalue):
+    # r ||X||_F / (2 * 5) over the root of lambda_min: a factor of zero is stronger than 1/0.
+    betas = dict.fromkeys(["beta_u", "beta_w", "beta_v"], 1.0)
+    linear, _ = theorem1(
+        n=5,
+        n_steps=2,
+        frobenius=frobenius,
+        abs_sum=1.0,
+        r=r,
+        min_eigenvalue=eigenvalue,
+        **betas,
+    )
+    expected = math.inf if times_root and eigenvalue == 0 else times_root / 0.5
+    assert linear == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alpha", [1e-3, 0.5, 1.0, 40.0])
@@ -433,6 +455,42 @@ def test_certified_needs_a_valid_r_and_a_valid_eigenvalue(
         assert THEOREMS[name](sums, setting).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("given", "eigenvalue", "lines"),
+    [
+        (
+            {"input_bound": 9.5, "min_eigenvalue_known": True},
+            0.1,
+            ["from the norms, B = 9.5", "lambda_min = 0.1, known beforehand"],
+        ),
+        (
+            {"fisher_rao_max": 900.0},
+            0.1,
+            ["r = 900, enforced on the sample", "lambda_min = 0.1, estimated on the sample"],
+        ),
+        (
+            {},
+            0.0,
+            [
+                "r unconstrained",
+                "; an estimate on the sample",
+                "lambda_min = 0, all that the sample supports",
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", THEOREMS)
+def test_assumptions_say_where_every_number_comes_from(name, given, eigenvalue, lines):
+    sums = statistics(make_case(), eigenvalue=eigenvalue)
+    setting = Setting(2.0, 0.5, 3.0, margin=1.0, noise_std=0.4, notes=("a note",), **given)
+    text = "\n".join(THEOREMS[name](sums, setting).assumptions)
+    for line in ("a note", "beta_u = 2,", "beta_w = 0.5,", "beta_v = 3,", "alpha = 1,", *lines):
+        assert line in text
+    noisy = name == "theorem3"
+    assert ("gaussian noise of standard deviation 0.4, one fresh draw" in text) is noisy
+    assert ("B = 9.5 and the noise (Remark 6)" in text) is (noisy and "input_bound" in given)
+
+
 @pytest.mark.parametrize("eigenvalue", [0.0, 0.1])
 @pytest.mark.parametrize("name", THEOREMS)
 def test_terms_sum_to_the_value(name, eigenvalue):
@@ -460,13 +518,39 @@ def test_singular_second_moment_makes_theorem2_infinite():
     sums = statistics(make_case(), eigenvalue=0.0)
     bound = theorem2(sums, FIXED)
     assert bound.value == bound.term("linear") == math.inf
-    assert "lambda_min" in bound.reason
-    assert math.isfinite(theorem3(sums, FIXED).value)
+    assert bound.reason.startswith("Infinite: the second moment")
+    noisy = theorem3(sums, FIXED)
+    assert math.isfinite(noisy.value)
+    norms = replace(FIXED, fisher_rao_max=None, input_bound=1.0, beta_w=1e200, beta_v=1e200)
+    overflow = theorem2(statistics(make_case(), eigenvalue=0.1), norms)
+    assert overflow.reason.startswith("Infinite: a term leaves the range")
+    # Here the linear part is zero, and the difference part overflows.
+    nothing = replace(FIXED, fisher_rao_max=0.0, beta_w=1e200)
+    overflow = theorem2(changed(sums, fisher_rao=0.0), nothing)
+    assert overflow.term("linear") == 0.0
+    assert overflow.reason.startswith("Infinite: a term leaves the range")
+    assert all(found.reason.endswith(NEVER_BELOW_ONE) for found in (bound, noisy, overflow))
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_vacuous_also_where_the_value_is_below_one(name):
+    # Margins that no such inputs have stand in for what rounding may do.
+    sums = changed(
+        statistics(make_case()),
+        margins=np.full(9, 5.0),
+        fisher_rao=0.0,
+        step_abs_sums=np.zeros(3),
+        square_sums=np.zeros((3, 2)),
+    )
+    bound = THEOREMS[name](sums, replace(FIXED, beta_u=0.0, delta=1.0))
+    assert bound.value == pytest.approx(3 * (math.log(2) / 18) ** 0.5)
+    assert bound.value < 1
+    assert bound.vacuous is True
 
 
 @pytest.mark.parametrize("name", THEOREMS)
 def test_tanh_is_not_covered(name):
-    with pytest.raises(NotApplicableError, match="tanh"):
+    with pytest.raises(NotApplicableError, match=f"{name} covers .* 'tanh'"):
         THEOREMS[name](statistics(make_case()), replace(FIXED, activation="tanh"))
 
 

@@ -11,10 +11,12 @@ import transcription as paper
 import transcription_bounds as slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 
-from sklearn_rnnbound.bounds import BOUNDS, Setting
+from sklearn_rnnbound.bounds import BOUNDS, NotApplicableError, Setting
 from sklearn_rnnbound.bounds.peeling import (
     UnitType,
+    _log_sum,
     expected_max_abs,
     expected_max_positive,
     path_norm_complexity,
@@ -94,6 +96,31 @@ def test_expectations_by_hand():
     )
 
 
+@pytest.mark.parametrize("d", [5, 1000])
+def test_expectation_of_equal_columns_is_no_larger_than_massart(d):
+    # The sum of d equal exponentials is least exactly at Massart's choice.
+    massart = math.sqrt(2 * math.log(2 * d))
+    norms = np.ones((2, d)) * [[3.0], [0.5]]
+    expected = [size * min(math.sqrt(d), massart) for size in (3.0, 0.5)]
+    assert expected_max_abs(norms) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("n_signs", [1, 2])
+@pytest.mark.parametrize("d", [1, 2, 30])
+def test_log_sum_is_the_least_over_all_scales(d, n_signs):
+    sizes = 1 / np.arange(1.0, d + 1)
+
+    def at(mu):
+        total = n_signs * np.exp(np.square(mu * sizes) / 2).sum()
+        return math.log(total + (1 if n_signs == 1 else 0)) / mu
+
+    best = minimize_scalar(at, bounds=(0.1, 20), method="bounded").fun
+    # Two steps, the second of which is smaller and in another order.
+    values = _log_sum(np.array([3.0 * sizes, 0.5 * sizes[::-1]]), n_signs)
+    for value, expected in zip(values, (3 * best, 0.5 * best), strict=True):
+        assert_searched(value, expected)
+
+
 @pytest.mark.parametrize("expectation", [expected_max_abs, expected_max_positive])
 def test_expectations_of_extreme_scales(expectation):
     norms = norms_of(sample(0))
@@ -168,6 +195,17 @@ def test_theorem_p_of_nothing_is_nothing(signed):
 @pytest.mark.parametrize("signed", [True, False])
 def test_theorem_p_overflows_to_infinity(signed):
     assert p_of(np.ones((5000, 1)), beta_w=3.0, signed=signed) == (math.inf, math.inf)
+    assert p_of(np.array([[math.inf], [1.0]]), signed=signed) == (math.inf, math.inf)
+
+
+def test_log_sum_of_a_long_sequence_is_searched_around_its_own_scale():
+    # One of 100 columns is large: the logarithm of their number is saved, 200 ln 2 is not.
+    X = np.full((1, 200, 100), 1e-3)
+    X[:, :, 0] = 1.0
+    closed, log_sum = p_of(norms_of(X), beta_w=1.0, signed=False)
+    leaves = [2 ** (200 - t) for t in range(1, 201)]
+    assert_searched(log_sum, slow.least_log_sum(X, 1.0, 1.0, 1.0, leaves))
+    assert log_sum < 0.995 * closed
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -189,10 +227,10 @@ def test_log_sum_is_never_above_the_closed_form(seed, d, L, beta_w):
     for signed in (True, False):
         closed, log_sum = p_of(norms, beta_w=beta_w, signed=signed)
         assert log_sum <= closed * (1 + 1e-12)
-    # A ball lies inside the doubled budgets.
-    assert p_of(norms, beta_w=beta_w, signed=False)[0] <= p_of(norms, beta_w=2 * beta_w)[0] * (
-        1 + 1e-12
-    )
+    # A ball lies inside the doubled budgets, which never give less.
+    ball, doubled = p_of(norms, beta_w=beta_w, signed=False), p_of(norms, beta_w=2 * beta_w)
+    assert ball[0] <= doubled[0] * (1 + 1e-12)
+    assert ball[1] <= doubled[1] * (1 + 1e-12)
 
 
 # ---- Theorem Q ----
@@ -482,6 +520,49 @@ def test_noise_route_can_win(norms, k, unit_types):
     assert check_row(case, setting) == 1
 
 
+ORIGINS = {
+    "Theorem Q": (1, (1.0, (0.4, 0.3), (0.6, 0.4))),
+    "Theorem P": (100, (1.0, (0.4, 0.3), 1.0)),
+    "Theorem P for l1 balls": (100, (1.0, 0.9, 1.0)),
+}
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_row_says_where_its_complexity_comes_from(origin):
+    d, fixed = ORIGINS[origin]
+    case = slow.make_case(1, L=4, d=d, k=3)
+    norms = norms_of(case.X)
+    beta_u, beta_w, beta_v = (sum(b) if isinstance(b, tuple) else b for b in fixed)
+    signed = isinstance(fixed[1], tuple)
+    kind = UnitType(beta_u, beta_w if signed else 2 * beta_w, fixed[2])
+    _, log_sum = theorem_p(norms, beta_u=beta_u, beta_w=beta_w, beta_v=beta_v, signed=signed)
+    by_q = theorem_q(norms, (kind,))
+    assert (by_q < log_sum) is (origin == "Theorem Q")
+    bound = peeling(replace(slow.statistics(case, fixed), noisy=None), Setting(*fixed, margin=0.7))
+    assert f"complexity by {origin}" in bound.assumptions
+    # 4 k / (alpha n) times n R
+    expected = 12 / 0.7 * min(by_q, log_sum) / len(case.X)
+    assert bound.term("complexity") == pytest.approx(expected, rel=1e-12)
+
+
+def test_assumptions_of_two_types_under_noise():
+    # So small radii that the route through the noise wins, as below.
+    case = slow.make_case(6, k=3, unit_types=2, sigma=3.0)
+    labels = paper.outputs(*case.weights, case.inputs(True)).argmax(1)
+    setting = Setting(*SMALL["fixed"], unit_types=2, noise_std=3.0, margin=0.5, notes=("a note",))
+    bound = peeling(slow.statistics(replace(case, labels=labels), SMALL["fixed"]), setting)
+    text = "\n".join(bound.assumptions)
+    for line in (
+        "a note",
+        "equal parts among 2 forms: row norms, row norms under noise",
+        "beta_u = 0.02",
+        "two types of hidden units, enforced",
+        "gaussian noise of standard deviation 3, one fresh draw",
+        "smallest form: row norms under noise",
+    ):
+        assert line in text
+
+
 @pytest.mark.parametrize("beta_w", [None, (0.9, 0.0), (0.8, 0.5)])
 @pytest.mark.parametrize("unit_types", [1, 2])
 @pytest.mark.parametrize("k", [2, 3])
@@ -495,6 +576,10 @@ def test_path_norm_can_win(k, unit_types, beta_w):
     case = replace(case, weights=(U, W, V))
     setting = Setting(None, beta_w, None, unit_types=unit_types, margin=0.05)
     assert check_row(case, setting) == 1
+    fixed = (None, beta_w, None)
+    found = peeling(replace(slow.statistics(case, fixed), noisy=None), setting).assumptions
+    assert any(line.startswith("path norm unconstrained") for line in found)
+    assert found[-1] == "smallest form: path norm"
 
 
 @pytest.mark.parametrize("margin", [0.5, "auto"])
@@ -545,9 +630,22 @@ def test_population_form(beta_u, beta_w, beta_v, unit_types, margin):
             range(-6, 7),
         )[0]
     assert values["whole"] * (1 - 1e-9) <= bound.value <= values["shared"] * (1 + 1e-9)
+    assert [term.name for term in bound.terms] == ["empirical_risk", "complexity", "confidence"]
+    text = "\n".join(bound.assumptions)
+    for line in ("|x| <= 1, known beforehand", "half of delta for it", "beta_w = "):
+        assert line in text
     # It is the population form that won.
     without = peeling(replace(sums, clean=clean), replace(setting, input_bound=None))
     assert bound.value < 0.99 * without.value
+
+
+def test_population_form_needs_the_energy_of_the_inputs():
+    case = slow.make_case(3, d=1)
+    sums = replace(slow.statistics(case), noisy=None)
+    assert sums.clean.energy is None
+    setting = Setting(1.0, 0.5, 1.0, input_bound=1.0, margin=1.0)
+    with pytest.raises(NotApplicableError, match="population form"):
+        peeling(sums, setting)
 
 
 # ---- properties of the row ----

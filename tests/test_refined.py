@@ -234,8 +234,49 @@ def test_row_of_other_noise(noise):
 
 
 def test_tanh_is_not_covered():
-    with pytest.raises(NotApplicableError, match="tanh"):
+    with pytest.raises(NotApplicableError, match=r"refined covers .* 'tanh'"):
         refined(slow.statistics(slow.make_case()), Setting(margin=1.0, activation="tanh"))
+
+
+@pytest.mark.parametrize(
+    ("k", "moment", "noise_std", "lines"),
+    [
+        (2, "estimated", 0.4, ["scalar score y_1 - y_0 of two classes", "exact trace"]),
+        (3, "estimated", 0.0, ["exact trace"]),
+        (3, "floor", 0.0, ["second moment bounded below by 0.07"]),
+        (3, "known", 0.5, ["second moment bounded below by 0.32"]),
+    ],
+)
+def test_assumptions_say_where_every_number_comes_from(k, moment, noise_std, lines):
+    case = slow.make_case(k, k=k, L=2)
+    estimate = 3.0 if moment == "estimated" else None
+    sums = slow.statistics(case, NORMS["fixed"], eigenvalue=0.07, whitened=estimate)
+    setting = Setting(
+        *NORMS["fixed"],
+        input_bound=5.5,
+        min_eigenvalue_known=moment == "known",
+        noise_std=noise_std,
+        margin=0.7,
+    )
+    text = "\n".join(refined(sums if noise_std else replace(sums, noisy=None), setting).assumptions)
+    for line in ("beta_u = 1.4", "beta_w = 0.6", "beta_v = 1.8", "B = 5.5", "alpha = 0.7", *lines):
+        assert line in text
+    assert ("scalar score" in text) is (k == 2)
+    assert (f"noise of standard deviation {noise_std:g}, one fresh draw" in text) is (noise_std > 0)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_vacuous_also_where_the_value_is_below_one(noisy):
+    # Margins that no such inputs have stand in for what rounding may do.
+    sums = slow.statistics(slow.make_case(n=9), eigenvalue=0.1)
+    halves = (replace(half, margins=np.full(9, 50.0)) for half in (sums.clean, sums.noisy))
+    clean, other = halves
+    sums = replace(sums, clean=clean, noisy=other if noisy else None)
+    setting = Setting(0.0, 0.5, 1.0, fisher_rao_max=1e9, noise_std=0.4 * noisy, delta=1.0)
+    bound = refined(sums, replace(setting, input_bound=0.0, margin=20.0, noise_std=0.0))
+    assert bound.value == pytest.approx(3 * (math.log(2) / 18) ** 0.5)
+    assert bound.value < 1
+    assert bound.vacuous is True
 
 
 # ---- never above the theorems ----

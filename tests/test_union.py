@@ -2,16 +2,23 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import transcription as paper
+import transcription_bounds as slow
 
+from sklearn_rnnbound.bounds import Bound, Setting, Term
 from sklearn_rnnbound.bounds.union import (
     EXPONENTS,
     best_margin,
     cell_exponent,
     cell_share,
+    chosen_among,
+    divided,
     fixed_or_cell,
+    row_radii,
+    smallest,
 )
 
 LARGEST = sys.float_info.max
@@ -28,6 +35,10 @@ def test_cells_are_numbered_outwards_from_one(exponent, number):
 @pytest.mark.parametrize("exponent", [0, 3, -3, 64, -64, 1024])
 def test_share_is_the_transcribed_one(exponent):
     assert cell_share(exponent) == paper.share(exponent)
+
+
+def test_cells_that_are_looked_at():
+    assert (min(EXPONENTS), max(EXPONENTS), len(EXPONENTS)) == (-64, 64, 129)
 
 
 @pytest.mark.parametrize("reach", [0, 1, 10, 64, 5000])
@@ -88,6 +99,7 @@ def test_fixed_norm_costs_nothing(fixed, reached, radius):
         ((0.5, 0.5), 1.0, 1 / 2),
         ((1.0, 1.5), 4.0, 1 / 20),
         (0.0, 2.0**-64, 1 / (129 * 130)),
+        (2.0**1023, 2.0**1023, 1 / (2046 * 2047)),
         (LARGEST, math.inf, 1 / (2048 * 2049)),
     ],
 )
@@ -100,7 +112,9 @@ def test_open_norm_pays_for_its_cell(reached, edge, share):
 
 @pytest.mark.parametrize("reached", [math.inf, (1.0, math.inf), (LARGEST, LARGEST)])
 def test_open_norm_out_of_range_is_infinite(reached):
-    assert fixed_or_cell("beta_w", None, reached)[0] == math.inf
+    # What is infinite needs no part of delta.
+    expected = math.inf, 1.0, "beta_w is not finite"
+    assert fixed_or_cell("beta_w", None, reached) == expected
 
 
 @pytest.mark.parametrize("margin", [0.3, 2, 1e-6])
@@ -134,3 +148,65 @@ def test_all_margins_tied_gives_one(value):
 )
 def test_tied_margins_give_the_one_nearest_one(tied, alpha):
     assert best_margin("auto", lambda a, share: math.log2(a) not in tied)[0] == alpha
+
+
+# ---- delta in equal parts ----
+
+
+def bound_of(value, delta):
+    terms = (Term("empirical_risk", value, "n^0"),)
+    return Bound("a name", value, "certified", terms, 1.0, delta, ("a line",), False, "")
+
+
+def test_one_statement_keeps_all_of_delta():
+    setting = Setting(delta=0.06, notes=("a note",))
+    assert divided(setting, 1, "rows") == setting
+    assert chosen_among(bound_of(0.5, 0.06), 1) == bound_of(0.5, 0.06)
+    assert smallest(setting, [("only", lambda part: bound_of(0.5, part.delta))]) == bound_of(
+        0.5, 0.06
+    )
+
+
+def test_several_statements_share_delta_in_equal_parts():
+    part = divided(Setting(beta_u=2.0, delta=0.06, notes=("a note",)), 3, "rows")
+    assert part.delta == pytest.approx(0.02)
+    assert (part.beta_u, part.notes[0]) == (2.0, "a note")
+    assert part.notes[1:] == ("delta = 0.06 in equal parts among 3 rows",)
+
+
+def test_the_winner_of_a_search_fails_with_the_delta_of_all():
+    bound = chosen_among(bound_of(0.5, 0.02), 3)
+    assert (bound.value, bound.delta) == (0.5, pytest.approx(0.06))
+    line = "chosen by a search: delta = 0.06 in equal parts among 3 candidates"
+    assert bound.assumptions == ("a line", line)
+    # What is no statement about probabilities has no delta.
+    assert chosen_among(bound_of(0.5, None), 3) == bound_of(0.5, None)
+
+
+def test_the_smallest_form_has_a_part_and_speaks_for_all():
+    parts = []
+
+    def form(value):
+        def evaluate(part):
+            parts.append(part)
+            return bound_of(value, part.delta)
+
+        return evaluate
+
+    forms = [("large", form(0.7)), ("small", form(0.3)), ("middle", form(0.5))]
+    bound = smallest(Setting(delta=0.06), forms)
+    assert (bound.value, bound.delta) == (0.3, 0.06)
+    assert bound.assumptions == ("a line", "smallest form: small")
+    assert [part.delta for part in parts] == pytest.approx([0.02] * 3)
+    note = "delta = 0.06 in equal parts among 3 forms: large, small, middle"
+    assert {part.notes for part in parts} == {(note,)}
+
+
+def test_radii_of_the_rows():
+    sample = slow.statistics(slow.make_case())
+    sample = replace(sample, beta_u=0.3, beta_w=(0.5, 0.4), beta_v=3.0)
+    radii, share, lines = row_radii(sample, Setting(beta_u=0.4))
+    assert radii == {"beta_u": 0.4, "beta_w": 1.0, "beta_v": 4.0}
+    # Cell 1 for 0.9, cell 4 for 3.
+    assert share == pytest.approx(1 / 2 / 20)
+    assert [line.split()[0] for line in lines] == ["beta_u", "beta_w", "beta_v"]

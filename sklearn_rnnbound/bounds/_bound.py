@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["Bound", "NotApplicableError", "Setting", "Term"]
+__all__ = ["Bound", "Norm", "NotApplicableError", "Setting", "Term"]
 
 #: The l1 radius of a row or its sign budgets (beta+, beta-).
 Norm = float | tuple[float, float]
@@ -73,15 +73,48 @@ class Bound:
         return self.term("empirical_risk")
 
     def term(self, name: str) -> float:
-        """Value of a term; KeyError when the bound has none of this name."""
+        """Value of a term.
+
+        Parameters
+        ----------
+        name : str
+            Name of the term.
+
+        Returns
+        -------
+        value : float
+            Its value; KeyError when the bound has no term of this name.
+        """
         return {term.name: term.value for term in self.terms}[name]
 
     def explained(self, reason: str) -> Bound:
-        """The same bound, with the reason why it is vacuous."""
+        """The same bound, with the reason why it is vacuous.
+
+        Parameters
+        ----------
+        reason : str
+            A sentence, for people.
+
+        Returns
+        -------
+        bound : Bound
+            A new bound; this one stays as it is.
+        """
         return replace(self, reason=reason)
 
     def as_estimate(self, why: str) -> Bound:
-        """The same bound, certified no more, with the reason among its assumptions."""
+        """The same bound, certified no more.
+
+        Parameters
+        ----------
+        why : str
+            What stands against a certificate; it is listed among the assumptions.
+
+        Returns
+        -------
+        bound : Bound
+            A new bound; this one stays as it is.
+        """
         kind = "plug_in" if self.kind == "certified" else self.kind
         return replace(self, kind=kind, assumptions=(*self.assumptions, why))
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import rel_entr
 
-__all__ = ["kl_inverse", "power_sum"]
+__all__ = ["end_of", "kl_inverse", "log_of", "power_sum"]
 
 _KL_ROUNDING = 1e-15
+# A product of six numbers in this range neither overflows nor loses digits on the way.
+_PLAIN = 1e-50, 1e50
 
 
 def power_sum(beta_w: float, weights: np.ndarray, *factors: float) -> float:
     """Product of the factors and of sum_{s=0}^{L-1} weights_s beta_w^s, all of them >= 0.
 
-    The sum alone may overflow, or the factors underflow, where the product does not: then it is
-    taken in logarithms, and it is inf where the product itself overflows.
+    The sum alone may overflow, or the factors underflow, where the product does not: beyond a
+    safe range it is taken in logarithms, and it is inf where the product itself overflows.
 
     Parameters
     ----------
@@ -44,11 +47,11 @@ def power_sum(beta_w: float, weights: np.ndarray, *factors: float) -> float:
     if not all(factors) or not len(steps):
         return 0.0
     weights = weights[steps]
-    with np.errstate(over="ignore"):
-        total = float((weights * np.float64(beta_w) ** steps).sum()) * math.prod(factors)
-    if 0 < total < math.inf:
-        return total
-    if math.inf in (beta_w, *factors):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float((weights * np.float64(beta_w) ** steps).sum())
+    if all(_PLAIN[0] < number < _PLAIN[1] for number in (total, *factors)):
+        return total * math.prod(factors)
+    if math.inf in (beta_w, *factors) or np.isinf(weights).any():
         return math.inf
     logs = np.log(weights) + steps * math.log(beta_w) + sum(map(math.log, factors))
     shift = logs.max()
@@ -80,12 +83,42 @@ def kl_inverse(q: float, c: float) -> float:
     """
     if c == 0 or q >= 1:
         return min(q, 1.0)
-    inside, outside = q, 1.0
+
+    def within_budget(p: float) -> bool:
+        # The two terms cancel: what rounding may have added is taken off.
+        return float(rel_entr(q, p) + rel_entr(1 - q, 1 - p)) - _KL_ROUNDING <= c
+
+    return end_of(within_budget, q, 1.0)
+
+
+def end_of(holds: Callable[[float], bool], inside: float, outside: float) -> float:
+    """End of an interval on which a condition holds, rounded upward.
+
+    Parameters
+    ----------
+    holds : callable
+        The condition, which ends to hold somewhere between the two numbers.
+    inside, outside : float
+        Numbers below and above the end, without a look at the condition there.
+
+    Returns
+    -------
+    end : float
+        Smallest number at which it does not hold, or `outside`.
+
+    Examples
+    --------
+    >>> end_of(lambda p: p * p < 2, 0.0, 2.0) == math.sqrt(2)
+    True
+    """
     while inside < (middle := (inside + outside) / 2) < outside:
-        divergence = float(rel_entr(q, middle) + rel_entr(1 - q, 1 - middle))
-        # Its two terms cancel: what rounding may have added is taken off.
-        if divergence - _KL_ROUNDING > c:
-            outside = middle
-        else:
+        if holds(middle):
             inside = middle
+        else:
+            outside = middle
     return outside
+
+
+def log_of(probability: float) -> float:
+    """ln of a probability; -inf for 0, which shares of a tiny delta round to."""
+    return math.log(probability) if probability else -math.inf

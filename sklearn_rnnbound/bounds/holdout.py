@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scipy.stats import beta
+from scipy.special import betaincc
 
 from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
+from sklearn_rnnbound.bounds._numeric import end_of
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.statistics import SampleStatistics
@@ -15,7 +16,7 @@ __all__ = ["binomial_tail_inverse", "holdout"]
 
 
 def binomial_tail_inverse(n_errors: int, n: int, delta: float) -> float:
-    """Largest error rate p with P[Binomial(n, p) <= n_errors] >= delta (Langford 2005).
+    """Largest p with P[Binomial(n, p) <= n_errors] >= delta, rounded upward (Langford 2005).
 
     Parameters
     ----------
@@ -34,7 +35,9 @@ def binomial_tail_inverse(n_errors: int, n: int, delta: float) -> float:
     >>> round(binomial_tail_inverse(0, 10, 0.05), 4)  # 1 - 0.05^(1/10)
     0.2589
     """
-    return 1.0 if n_errors == n else float(beta.isf(delta, n_errors + 1, n - n_errors))
+    if n_errors == n:
+        return 1.0
+    return end_of(lambda p: betaincc(n_errors + 1, n - n_errors, p) >= delta, 0.0, 1.0)
 
 
 def holdout(sample: SampleStatistics, setting: Setting) -> Bound:

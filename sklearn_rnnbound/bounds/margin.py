@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
+from sklearn_rnnbound.bounds._numeric import log_of
 from sklearn_rnnbound.bounds.union import EXPONENTS, best_margin
 
 __all__ = [
@@ -116,7 +117,6 @@ def at_best_margin(
     share: float,
     certified: bool,
     lines: tuple[str, ...],
-    reason: Callable[[Bound], str] | None = None,
 ) -> Bound:
     """Put a bound together at its fixed margin or at the best of the grid.
 
@@ -134,15 +134,13 @@ def at_best_margin(
         Whether the bound is a certificate rather than a plug-in estimate.
     lines : tuple of str
         Assumptions, besides the setting's notes and the margin.
-    reason : callable or None
-        Why the bound is vacuous; None: its largest term is named.
 
     Returns
     -------
     bound : Bound
-        The bound.
+        The bound; where it is vacuous, the reason names its largest term.
     """
-    log_delta = math.log(setting.delta) + math.log(share)
+    log_delta = log_of(setting.delta) + math.log(share)
 
     def addends(alpha: float, margin_share: float) -> tuple[Term, ...]:
         found = terms(alpha, log_delta + math.log(margin_share))
@@ -167,7 +165,7 @@ def at_best_margin(
         vacuous=total >= 1,
         reason="",
     )
-    return bound.explained((reason or largest_term)(bound)) if bound.vacuous else bound
+    return bound.explained(largest_term(bound)) if bound.vacuous else bound
 
 
 def largest_term(bound: Bound) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
-from sklearn_rnnbound.bounds._numeric import kl_inverse
+from sklearn_rnnbound.bounds._numeric import kl_inverse, log_of
 from sklearn_rnnbound.bounds.union import cell_exponent, cell_share
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def occam_kl(risk: float, length: float, n: int, delta: float) -> float:
     >>> round(occam_kl(0.25, 64 * math.log(2), 20_000, 0.05), 4)
     0.2824
     """
-    return kl_inverse(risk, (length + math.log(2 * math.sqrt(n) / delta)) / n)
+    return kl_inverse(risk, (length + math.log(2 * math.sqrt(n)) - log_of(delta)) / n)
 
 
 def best_code(sample: SampleStatistics, delta: float) -> QuantizedErrors:

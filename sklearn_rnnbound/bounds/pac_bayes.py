@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
-from sklearn_rnnbound.bounds._numeric import kl_inverse
+from sklearn_rnnbound.bounds._numeric import kl_inverse, log_of
 from sklearn_rnnbound.bounds.union import EXPONENTS, cell_share
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def pac_bayes(sample: SampleStatistics, setting: Setting) -> Bound:
     if posterior is None:
         raise NotApplicableError("pac_bayes needs the training data: pass X_train and y_train")
     n = sample.n_samples
-    log_monte_carlo = math.log(setting.delta) + math.log(MONTE_CARLO_SHARE)
-    log_rest = math.log(setting.delta) + math.log1p(-MONTE_CARLO_SHARE)
+    log_monte_carlo = log_of(setting.delta) + math.log(MONTE_CARLO_SHARE)
+    log_rest = log_of(setting.delta) + math.log1p(-MONTE_CARLO_SHARE)
     nats, prior = prior_kl(posterior.squared_distance, posterior.n_weights, posterior.std)
     risk = posterior.error
     sampled = kl_inverse(risk, -log_monte_carlo / posterior.n_draws)

@@ -239,7 +239,7 @@ def theorem2(sample: SampleStatistics, setting: Setting) -> Bound:
     NotApplicableError
         For an activation other than relu.
     """
-    return _bound("theorem2", sample, setting, with_noise=False)
+    return _bound("theorem2", sample, setting, None)
 
 
 def theorem3(sample: SampleStatistics, setting: Setting) -> Bound:
@@ -269,14 +269,15 @@ def theorem3(sample: SampleStatistics, setting: Setting) -> Bound:
     """
     if sample.noisy is None:
         raise NotApplicableError("theorem3 is about training with noise, and noise_std is 0")
-    return _bound("theorem3", sample, setting, with_noise=True)
+    return _bound("theorem3", sample, setting, sample.noisy)
 
 
 @np.errstate(over="ignore")
-def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise: bool) -> Bound:
-    """Theorem 2, or with noise Theorem 3: they share every step but the noise itself."""
+def _bound(name: str, sample: SampleStatistics, setting: Setting, noisy: InputSums | None) -> Bound:
+    """Theorem 2, or on noisy input Theorem 3: they share every step but the noise itself."""
     relu_only(name, setting)
-    inputs: InputSums = sample.noisy if with_noise and sample.noisy else sample.clean
+    with_noise = noisy is not None
+    inputs = noisy or sample.clean
     n, n_steps, k = sample.n_samples, sample.n_steps, sample.n_classes
 
     betas, share, lines = row_radii(sample, setting)
@@ -293,7 +294,7 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
         origin = "all that the sample supports, and valid for every law"
     lines.append(f"lambda_min = {eigenvalue:.4g}, {origin}")
 
-    noise = 0.0
+    noise = None
     if with_noise:
         variance = setting.noise_std * setting.noise_std
         # A larger eigenvalue makes the bound smaller: rather too small than inf.
@@ -313,14 +314,13 @@ def _bound(name: str, sample: SampleStatistics, setting: Setting, *, with_noise:
     risk = (ramp_risk if with_noise else indicator_risk)(inputs.margins)
 
     def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-        addends = [
+        return (
             Term("empirical_risk", risk(alpha), "n^0"),
             Term("linear", 4 * k * linear / alpha, "n^-1/2"),
             Term("difference", 4 * k * difference / alpha, "n^0"),
-            Term("noise", noise / alpha, "n^0"),
+            *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
             Term("confidence", confidence(log_delta, n), "n^-1/2"),
-        ]
-        return tuple(term for term in addends if with_noise or term.name != "noise")
+        )
 
     bound = at_best_margin(
         name,

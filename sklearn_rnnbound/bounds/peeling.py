@@ -393,18 +393,17 @@ def _radii(sample: SampleStatistics, setting: Setting) -> _Radii:
 
 def _complexity(X_norms: np.ndarray, radii: _Radii) -> tuple[float, str]:
     """Smallest bound on n R that the row norms give, and its name."""
-    betas = {"beta_u": radii.beta_u, "beta_v": radii.beta_v}
-    candidates = [
+    _, log_sum = theorem_p(
+        X_norms,
+        beta_u=radii.beta_u,
+        beta_w=radii.beta_w,
+        beta_v=radii.beta_v,
+        signed=radii.signed,
+    )
+    return min(
         (theorem_q(X_norms, radii.types), "Theorem Q"),
-        (
-            theorem_p(X_norms, beta_w=radii.beta_w, signed=radii.signed, **betas)[1],
-            "Theorem P" if radii.signed else "Theorem P for l1 balls",
-        ),
-    ]
-    if not radii.signed:
-        doubled = theorem_p(X_norms, beta_w=2 * radii.beta_w, signed=True, **betas)[1]
-        candidates.append((doubled, "Theorem P with budgets (beta_w, beta_w)"))
-    return min(candidates)
+        (log_sum, "Theorem P" if radii.signed else "Theorem P for l1 balls"),
+    )
 
 
 def _row_norms(sample: SampleStatistics, setting: Setting, inputs: InputSums) -> Bound:
@@ -464,7 +463,7 @@ def _population(sample: SampleStatistics, setting: Setting) -> Bound:
     weight = power_sum(radii.types[0].w, np.ones(sample.n_steps))
     mean, variance = sample.clean.energy
     # A square that underflows is rounded up.
-    largest = max(setting.input_bound**2, sys.float_info.min) * weight
+    largest = max(setting.input_bound * setting.input_bound, sys.float_info.min) * weight
 
     risk = ramp_risk(sample.clean.margins)
 

@@ -135,7 +135,7 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
     whitened, moment_certified, line = _whitened(sample, setting)
     lines.append(line)
     difference = difference_part(inputs.step_abs_sums, n=n, **betas)
-    noise = 0.0
+    noise = None
     if with_noise:
         noise, line = noise_part(1.0 if scalar else 2.0, sample, setting, **betas)
         lines.append(line)
@@ -150,7 +150,7 @@ def refined(sample: SampleStatistics, setting: Setting) -> Bound:
                 Term("empirical_risk", risk(alpha), "n^0"),
                 Term("linear", factor * linear / alpha, "n^-1/2"),
                 Term("difference", factor * difference / alpha, "n^0"),
-                *((Term("noise", noise / alpha, "n^0"),) if with_noise else ()),
+                *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
                 Term("confidence", confidence(log_delta, n), "n^-1/2"),
             )
 
