@@ -9,6 +9,7 @@ from sklearn_rnnbound.model_selection import (
     make_bound_scorer,
     neg_bound_scorer,
 )
+from sklearn_rnnbound.persistence import load, save
 from sklearn_rnnbound.report import BoundCurve, BoundReport
 from sklearn_rnnbound.stacked_search import StackedGridSearchCV
 
@@ -24,7 +25,9 @@ __all__ = [
     "Term",
     "certify",
     "cross_validate_bounds",
+    "load",
     "make_bound_scorer",
     "neg_bound_scorer",
+    "save",
 ]
 __version__ = "0.1.0"

@@ -37,6 +37,7 @@ from sklearn_rnnbound.statistics import (
     gradient_norm,
 )
 from sklearn_rnnbound.training import as_tensor
+from sklearn_rnnbound.validation import as_labels
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.report import BoundCurve, BoundReport
@@ -64,6 +65,7 @@ class BoundMethods:
     _n_learned: int
     score: Callable[..., float]
     _scores: Callable[[Any], np.ndarray]
+    _validate_inputs: Callable[[Any], np.ndarray]
     _validate_new: Callable[[Any], np.ndarray]
     _weights: Callable[[], Weights]
     _threads: Callable[[int, int], AbstractContextManager[None]]
@@ -338,22 +340,33 @@ class BoundMethods:
             return (self._statistics.noisy or self._statistics.clean).fisher_rao
         if form == "gradient" and y is None:
             raise ValueError("form='gradient' needs the labels y of X")
-        sequences = as_tensor(self._validate_new(X).astype(self.U_.dtype, copy=False))
+        sequences = as_tensor(self._validate_inputs(X))
         network = self.net_.module_
         with self._threads(len(sequences), sequences.shape[2]):
             if form == "linearized":
                 return fisher_rao_norm(*self._weights(), chunks=input_chunks(sequences))
             return gradient_norm(network, sequences, self._class_numbers(y, len(sequences)))
 
+    def _labels(self, y: Any, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
+        """Labels and their class numbers, -1 where a label is unknown to the network."""
+        y = column_or_1d(as_labels(y, name))
+        try:
+            positions = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        except TypeError as error:
+            raise TypeError(
+                f"{name} must hold labels of the type of {self.classes_.tolist()}: {error}"
+            ) from error
+        return y, np.where(self.classes_[positions] == y, positions, -1)
+
     def _class_numbers(self, y: Any, n: int) -> torch.Tensor:
-        y = column_or_1d(y)
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(y) != n or len(unknown):
+        y, numbers = self._labels(y)
+        unknown = np.unique(y[numbers < 0]).tolist()
+        if len(y) != n or unknown:
             raise ValueError(
                 f"y must hold {n} of the labels {self.classes_.tolist()}, and it holds {len(y)}"
-                + (f", among them {unknown.tolist()}" if len(unknown) else "")
+                + (f", among them {unknown}" if unknown else "")
             )
-        return torch.from_numpy(np.searchsorted(self.classes_, y))
+        return torch.from_numpy(numbers)
 
     def _fitted_setting(self, margin: float | None, delta: float | None, **flags: bool) -> Setting:
         check_is_fitted(self)
@@ -367,7 +380,12 @@ class BoundMethods:
             values | flags,
             caller_name=type(self).__name__,
         )
-        return replace(self._setting, **values)
+        alpha, probability = values["margin"], float(values["delta"])
+        return replace(
+            self._setting,
+            margin=alpha if isinstance(alpha, str) else float(alpha),
+            delta=probability,
+        )
 
     def _data(
         self, name_x: str, X: Any, name_y: str, y: Any
@@ -377,12 +395,10 @@ class BoundMethods:
             raise ValueError(f"{name_x} and {name_y} go together: give both or none")
         if X is None:
             return None
-        X = self._validate_new(X).astype(self.U_.dtype, copy=False)
-        y = column_or_1d(y)
+        X = self._validate_inputs(X)
+        y, numbers = self._labels(y, name_y)
         if len(y) != len(X):
             raise ValueError(f"{name_x} has {len(X)} rows and {name_y} has {len(y)}")
-        positions = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        numbers = np.where(self.classes_[positions] == y, positions, -1)
         if (numbers < 0).all():
             raise ValueError(
                 f"{name_y} holds none of the labels {self.classes_.tolist()}, but for example "

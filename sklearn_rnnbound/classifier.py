@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,12 +19,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state, compute_class_weight
 from sklearn.utils._param_validation import (
     HasMethods,
-    Interval,
     StrOptions,
 )
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_array,
     check_is_fitted,
     check_memory,
@@ -34,6 +33,7 @@ from sklearn.utils.validation import (
 from sklearn_rnnbound.bounds import Setting
 from sklearn_rnnbound.bounds.peeling import recurrence_budget
 from sklearn_rnnbound.certification import BoundMethods
+from sklearn_rnnbound.checkpoint import Checkpoint, check_checkpoint, fingerprint
 from sklearn_rnnbound.constraints import (
     Box,
     Radius,
@@ -47,7 +47,9 @@ from sklearn_rnnbound.network import (
     torch_threads,
 )
 from sklearn_rnnbound.noise import InputNoise, input_chunks
+from sklearn_rnnbound.parameters import INT32_MAX, Number, NumberPair
 from sklearn_rnnbound.spectrum import min_eigenvalue, whitened_norm
+from sklearn_rnnbound.state import FittedClassifier, restored, versioned
 from sklearn_rnnbound.statistics import SampleStatistics, box_statistics, sample_statistics
 from sklearn_rnnbound.training import (
     ConstrainedNet,
@@ -62,14 +64,18 @@ from sklearn_rnnbound.training import (
 from sklearn_rnnbound.validation import (
     DTYPES,
     as_array_like,
+    as_labels,
+    as_radius,
     as_steps,
+    as_weights,
     check_callbacks,
     check_prior,
-    check_radius,
+    conversion,
     resolve_device,
+    restored_on_failure,
 )
 
-__all__ = ["RNNBoundClassifier"]
+__all__ = ["Fit", "RNNBoundClassifier"]
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {}),
@@ -77,6 +83,24 @@ _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
 }
 # Below this many multiplications a step, starting torch threads costs more than they save.
 _WORK_FOR_THREADS = 2**24
+
+# Parameters that training does not read, or not beside the tensors, device and threads it is given.
+_READ_BEFORE_TRAINING = {
+    "callbacks",
+    "checkpoint",
+    "class_weight",
+    "delta",
+    "device",
+    "input_bound",
+    "margin",
+    "memory",
+    "min_eigenvalue",
+    "n_threads",
+    "prior",
+    "step_size",
+    "verbose",
+    "warm_start",
+}
 
 ArrayWeights = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -103,8 +127,8 @@ class Fit:
     n_learned: int
 
 
-_RADIUS = [Interval(Real, 0, None, closed="left"), tuple, list, None]
-_POSITIVE_OR_NONE = [Interval(Real, 0, None, closed="neither"), None]
+_RADIUS = [Number(Real, 0, None, closed="left"), NumberPair(Real, 0, None, closed="left"), None]
+_POSITIVE_OR_NONE = [Number(Real, 0, None, closed="neither"), None]
 
 
 class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
@@ -201,9 +225,16 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         infinite.
     memory : str, joblib.Memory or None, default=None
         Cache of what depends on the data alone.
+    checkpoint : str, os.PathLike or None, default=None
+        A folder, made when missing, in which the state of training is kept at the ends of epochs,
+        every few seconds. A fit that was interrupted, even by the end of its process, goes on from
+        there when it is started again with the same data and parameters, and gives the same
+        network to the last bit. The file is removed when the fit has succeeded. Fits do not get in
+        each other's way: one folder serves a whole search. Needs an integer `random_state`, and no
+        `callbacks`.
     callbacks : list or None, default=None
-        skorch callbacks; they are not saved with a fitted estimator. Those that look at validation
-        need `early_stopping`, or a `monitor` such as ``"train_loss"``. The weights are
+        Callbacks of skorch; they are not saved with a fitted estimator. Those that look at
+        validation need `early_stopping`, or a `monitor` such as ``"train_loss"``. The weights are
         ``net.module_.weights``.
     device : str, default="auto"
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or "auto": CUDA where there is one.
@@ -217,7 +248,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         Class labels.
     n_features_in_ : int
         Number d of features per step for 3-D input, number of columns for 2-D input.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, when X has string names.
     n_iter_ : int
         Number of epochs.
@@ -268,43 +299,44 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Number(Integral, 1, INT32_MAX, closed="both")],
         "activation": [StrOptions({"relu", "tanh"})],
-        "noise_std": [Interval(Real, 0, None, closed="left")],
+        "noise_std": [Number(Real, 0, None, closed="left")],
         "noise": [StrOptions({"gaussian", "uniform", "laplace"})],
         "beta_u": _RADIUS,
         "beta_w": _RADIUS,
         "beta_v": _RADIUS,
-        "unit_types": [Interval(Integral, 1, 2, closed="both")],
+        "unit_types": [Number(Integral, 1, 2, closed="both")],
         "fisher_rao_max": _POSITIVE_OR_NONE,
         "input_bound": _POSITIVE_OR_NONE,
         "gradient_clip_norm": _POSITIVE_OR_NONE,
         "gradient_clip_value": _POSITIVE_OR_NONE,
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Number(Real, 0, None, closed="left")],
         "loss": [StrOptions({"cross_entropy", "ramp"})],
         "optimizer": [StrOptions(set(_OPTIMIZERS))],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Number(Real, 0, None, closed="neither")],
+        "max_iter": [Number(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Number(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Number(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [Number(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "prior": [HasMethods(["fit", "predict"]), None],
-        "box_width": [Interval(Real, 0, 2, closed="both"), None],
+        "box_width": [Number(Real, 0, 2, closed="both"), None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
-        "step_size": [Interval(Integral, 1, None, closed="left")],
-        "margin": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "delta": [Interval(Real, 0, 1, closed="neither")],
-        "min_eigenvalue": [StrOptions({"estimate"}), Interval(Real, 0, None, closed="left")],
+        "step_size": [Number(Integral, 1, None, closed="left")],
+        "margin": [StrOptions({"auto"}), Number(Real, 0, None, closed="neither")],
+        "delta": [Number(Real, 0, 1, closed="neither")],
+        "min_eigenvalue": [StrOptions({"estimate"}), Number(Real, 0, None, closed="left")],
         "memory": [str, HasMethods(["cache"]), None],
+        "checkpoint": [str, os.PathLike, None],
         "callbacks": [list, None],
         "device": [str],
-        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "n_threads": [Number(Integral, 1, INT32_MAX, closed="both"), None],
     }
 
     def __init__(
@@ -344,6 +376,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         delta: float = 0.05,
         min_eigenvalue: float | str = "estimate",
         memory: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         callbacks: list[Any] | None = None,
         device: str = "auto",
         n_threads: int | None = None,
@@ -382,6 +415,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         self.delta = delta
         self.min_eigenvalue = min_eigenvalue
         self.memory = memory
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.device = device
         self.n_threads = n_threads
@@ -413,18 +447,17 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         TypeError
             For sparse data.
         """
-        before = dict(self.__dict__)
-        try:
-            # Tensors made in inference mode could not be trained.
-            with torch.inference_mode(False):
-                fit = self._prepare(X, y, sample_weight)
-                data = fit.training.data
-                with self._threads(len(data), data.X.shape[2]):
-                    train([fit.training])
-                    self._conclude(fit)
-        except BaseException:
-            self.__dict__ = before
-            raise
+        # Tensors made in inference mode could not be trained.
+        with restored_on_failure(self), torch.inference_mode(False):
+            fit = self._prepare(X, y, sample_weight)
+            training, data = fit.training, fit.training.data
+            with self._threads(len(data), data.X.shape[2]):
+                if self.checkpoint is not None:
+                    self._resume(training, self.checkpoint)
+                train([training])
+                self._conclude(fit)
+            if training.checkpoint is not None:
+                training.checkpoint.remove()
         return self
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any) -> Fit:
@@ -437,15 +470,15 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             )
         device = resolve_device(self.device)
         check_callbacks(self.callbacks)
+        if self.checkpoint is not None:
+            check_checkpoint(self.checkpoint, self.random_state, self.callbacks)
         X, y = self._validate(X, y)
         for name in ("learning_rate", "weight_decay"):
             if getattr(self, name) > np.finfo(X.dtype).max:
                 raise ValueError(f"{name}={getattr(self, name)} is out of the range of {X.dtype}")
         weights = None
         if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
-            if (weights < 0).any() or not weights.any():
-                raise ValueError("sample_weight must not be negative, nor zero everywhere")
+            weights = as_weights(sample_weight, X)
             if not weights.all():
                 X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
         classes, targets = np.unique(y, return_inverse=True)
@@ -478,7 +511,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 # The centre of the PAC-Bayes prior: weights that no data have touched.
                 self._init_seed = init_seed
             if previous is None:
-                shape = X.shape[2], self.hidden_size, len(classes)
+                shape = X.shape[2], int(self.hidden_size), len(classes)
                 previous = _first_weights(shape, init_seed, constraints)
             U, W, V = (value.to(device, data.X.dtype) for value in previous)
             module = RecurrentNetwork(U, W, V, self.activation)
@@ -496,16 +529,44 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 clip_value=self.gradient_clip_value,
                 batch_size=self._effective_batch_size(len(data)),
                 optimizer=optimizer,
-                lr=self.learning_rate,
-                optimizer__weight_decay=self.weight_decay,
+                lr=float(self.learning_rate),
+                optimizer__weight_decay=float(self.weight_decay),
                 **{f"optimizer__{key}": option for key, option in options.items()},
                 train_split=None if validation is None else lambda part: (part, validation),
                 callbacks=self.callbacks,
             )
-        stopping = Stopping(self.max_iter, self.tol, self.n_iter_no_change)
+        # Arithmetic with a NumPy scalar would be done in its type, be it float16 or int8.
+        stopping = Stopping(int(self.max_iter), float(self.tol), int(self.n_iter_no_change))
         training = Training(net, data, validation, stopping, self._progress(net, data))
         n_learned = len(X) + self._n_prior + n_before
         return Fit(training, classes, weights is not None, n_learned)
+
+    def _resume(self, training: Training, folder: str | os.PathLike[str]) -> None:
+        """Give the training its checkpoint, and go on from there where it was interrupted."""
+        net, data, validation = training.net, training.data, training.validation
+        settings = [
+            (type(self).__module__, type(self).__qualname__),
+            net.module_.theta.device.type,
+            # The order of summation depends on it.
+            torch.get_num_threads(),
+            getattr(net.criterion_, "margin", None),
+            *sorted(
+                (name, value)
+                for name, value in self.get_params(deep=False).items()
+                if name not in _READ_BEFORE_TRAINING
+            ),
+        ]
+        tensors = [
+            *(data.X, data.targets, data.weights, data.rows),
+            None if validation is None else validation.rows,
+            net.module_.theta,
+            *(() if self._prior_weights is None else _tensors(self._prior_weights)),
+        ]
+        checkpoint = Checkpoint(folder, fingerprint(settings, tensors))
+        if checkpoint.read(training.restore) and self.verbose:
+            epoch = len(training.record.loss_curve)
+            print(f"resumed at epoch {epoch} from {checkpoint.path}", flush=True)
+        training.checkpoint = checkpoint
 
     def _conclude(self, fit: Fit) -> None:
         """Everything of a fit that comes after training."""
@@ -529,18 +590,19 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
         X, ndim = as_array_like(X)
+        y = as_labels(y)
         options: dict[str, Any] = {"dtype": DTYPES, "ensure_min_samples": 2}
-        if ndim == 3:
-            X, y = check_X_y(
-                X, as_array_like(y)[0], ensure_2d=False, allow_nd=True, estimator=self, **options
-            )
-            self.n_features_in_ = X.shape[2]
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        else:
-            X, y = validate_data(self, X, as_array_like(y)[0], **options)
+        with conversion("X"):
+            if ndim == 3:
+                X, y = check_X_y(X, y, ensure_2d=False, allow_nd=True, estimator=self, **options)
+                self.n_features_in_ = X.shape[2]
+                if hasattr(self, "feature_names_in_"):
+                    del self.feature_names_in_
+            else:
+                X, y = validate_data(self, X, y, **options)
         self._fitted_on_3d = ndim == 3
-        check_classification_targets(y)
+        with conversion("y"):
+            check_classification_targets(y)
         return as_steps(X, self.step_size), y
 
     def _validate_new(self, X: Any) -> np.ndarray:
@@ -549,7 +611,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         X, ndim = as_array_like(X)
         d = self.U_.shape[1]
         if ndim == 3:
-            X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
+            with conversion("X"):
+                X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
             if X.shape[2] != d:
                 raise ValueError(
                     f"X has {X.shape[2]} features per step, but {type(self).__name__} was fitted "
@@ -561,17 +624,27 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 f"X has 2 dimensions, but {type(self).__name__} was fitted on sequences of shape "
                 f"(n, L, {d}); reshape X to three dimensions"
             )
-        X = validate_data(self, X, dtype=DTYPES, reset=False)
+        with conversion("X"):
+            X = validate_data(self, X, dtype=DTYPES, reset=False)
         return as_steps(X, self.step_size)
+
+    def _validate_inputs(self, X: Any) -> np.ndarray:
+        """Sequences for the network, of shape (n, L, d) and in the dtype of its weights."""
+        X = self._validate_new(X)
+        with np.errstate(over="ignore"):
+            inputs = X.astype(self.U_.dtype, copy=False)
+        if inputs is not X and not np.isfinite(inputs).all():
+            raise ValueError(
+                f"X holds numbers out of the range of {inputs.dtype}, the dtype of the data that "
+                f"{type(self).__name__} was fitted on"
+            )
+        return inputs
 
     def _constraints(self) -> WeightConstraints:
         if self.unit_types == 2 and self.hidden_size < 2:
             raise ValueError("unit_types=2 needs hidden_size >= 2, one unit of each type at least")
         return WeightConstraints(
-            check_radius("beta_u", self.beta_u),
-            check_radius("beta_w", self.beta_w),
-            check_radius("beta_v", self.beta_v),
-            self.unit_types,
+            as_radius(self.beta_u), as_radius(self.beta_w), as_radius(self.beta_v), self.unit_types
         )
 
     def _loss_weights(
@@ -583,13 +656,31 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     ) -> np.ndarray | None:
         """Product of sample and class weights; None when all are equal."""
         if self.class_weight is not None:
-            factors = compute_class_weight(
-                self.class_weight, classes=classes, y=y, sample_weight=weights
-            )
+            factors = self._class_factors(y, classes, weights)
             weights = factors[targets] * (1.0 if weights is None else weights)
         if weights is None or (weights == weights[0]).all():
             return None
         return weights
+
+    def _class_factors(
+        self, y: np.ndarray, classes: np.ndarray, weights: np.ndarray | None
+    ) -> np.ndarray:
+        """Weights of the classes by `class_weight`, the largest of them about 1."""
+        try:
+            with conversion("class_weight"):
+                factors = compute_class_weight(
+                    self.class_weight, classes=classes, y=y, sample_weight=weights
+                )
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"class_weight must give the classes {classes.tolist()} numbers: {error}"
+            ) from error
+        if not np.isfinite(factors).all() or (factors < 0).any() or not factors.any():
+            raise ValueError(
+                "class_weight must be finite and not negative, nor zero for every class; it gives "
+                f"the classes {classes.tolist()} the weights {factors.tolist()}"
+            )
+        return np.ldexp(factors, -np.frexp(factors.max())[1])
 
     def _previous_weights(self, X: np.ndarray, classes: np.ndarray) -> Weights | None:
         """Weights to go on from under `warm_start`, else None."""
@@ -654,10 +745,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """Centre of the PAC-Bayes prior: the prior's weights, or the initial ones again."""
         if self._prior_weights is not None:
             return _tensors(self._prior_weights)
-        setting = self._setting
-        constraints = WeightConstraints(
-            setting.beta_u, setting.beta_w, setting.beta_v, setting.unit_types
-        )
+        constraints = _fitted_constraints(self._setting)
         shape = self.U_.shape[1], len(self.U_), len(self.V_)
         weights = _first_weights(shape, self._init_seed, constraints)
         constraints.project_(*weights)
@@ -666,10 +754,10 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     def _check_input_bound(self, X: np.ndarray) -> None:
         if self.input_bound is None:
             return
-        largest = max(float(X.max()), -float(X.min()))
-        if largest > self.input_bound:
+        largest, bound = max(float(X.max()), -float(X.min())), float(self.input_bound)
+        if largest > bound:
             raise ValueError(
-                f"input_bound={self.input_bound:g} does not hold: X has an entry of magnitude "
+                f"input_bound={bound:g} does not hold: X has an entry of magnitude "
                 f"{largest:g}. Scale or clip X, by a rule fixed before the data were seen"
             )
 
@@ -678,7 +766,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             return
         mean_square = float(np.einsum("ntd,ntd->", X, X, dtype=np.float64)) / X.size
         # No more than the mean of all eigenvalues in the population, of which this is an estimate.
-        if self.min_eigenvalue > 2 * mean_square:
+        if float(self.min_eigenvalue) > 2 * mean_square:
             warnings.warn(
                 f"min_eigenvalue={self.min_eigenvalue:g} is far above the mean squared entry of X, "
                 f"{mean_square:.4g}, which it cannot exceed in the population: bounds that use it "
@@ -705,7 +793,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         try:
             parts = train_test_split(
                 np.arange(len(targets)),
-                test_size=self.validation_fraction,
+                test_size=float(self.validation_fraction),
                 stratify=targets,
                 random_state=split_seed,
             )
@@ -722,7 +810,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
 
     def _largest_batch(self) -> int:
         """Rows of a minibatch, where there are enough."""
-        return 200 if isinstance(self.batch_size, str) else self.batch_size
+        return 200 if isinstance(self.batch_size, str) else int(self.batch_size)
 
     def _effective_batch_size(self, n: int) -> int:
         size = self._largest_batch()
@@ -736,15 +824,11 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
 
     def _threads(self, rows: int, n_features: int) -> AbstractContextManager[None]:
         """Context with the number of torch threads that suits a minibatch of at most `rows`."""
-        count = self.n_threads
-        if count is None:
-            work = (
-                min(rows, self._largest_batch())
-                * self.hidden_size
-                * (self.hidden_size + n_features)
-            )
-            count = 1 if work < _WORK_FOR_THREADS else torch.get_num_threads()
-        return torch_threads(count)
+        if self.n_threads is not None:
+            return torch_threads(int(self.n_threads))
+        m = int(self.hidden_size)
+        work = min(rows, self._largest_batch()) * m * (m + n_features)
+        return torch_threads(1 if work < _WORK_FOR_THREADS else None)
 
     def _make_net(
         self,
@@ -753,16 +837,17 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         evaluation_seed: int,
         **options: Any,
     ) -> ConstrainedNet:
+        sigma = float(self.noise_std)
         return ConstrainedNet(
             module,
             constraints=constraints,
-            fisher_rao_max=self.fisher_rao_max,
-            noise=InputNoise(self.noise, self.noise_std) if self.noise_std > 0 else None,
+            fisher_rao_max=None if self.fisher_rao_max is None else float(self.fisher_rao_max),
+            noise=InputNoise(self.noise, sigma) if sigma > 0 else None,
             evaluation_seed=evaluation_seed,
             criterion=(
                 torch.nn.CrossEntropyLoss(reduction="none")
                 if isinstance(self.margin, str) or self.loss == "cross_entropy"
-                else RampLoss(self.margin)
+                else RampLoss(float(self.margin))
             ),
             classes=list(range(module.shape[2])),
             device=str(module.theta.device),
@@ -888,10 +973,20 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
 
     def _scores(self, X: Any) -> np.ndarray:
         """Scores y of shape (n, k)."""
-        X = self._validate_new(X)
-        inputs = as_tensor(X.astype(self.U_.dtype, copy=False))
-        with self._threads(len(X), X.shape[2]):
+        inputs = as_tensor(self._validate_inputs(X))
+        with self._threads(len(inputs), inputs.shape[2]):
             return self.net_.scores(inputs).cpu().numpy()
+
+    def _finite_scores(self, X: Any) -> np.ndarray:
+        """Scores of shape (n, k), from which a prediction can be made."""
+        scores = self._scores(X)
+        overflowing = np.flatnonzero(~np.isfinite(scores).all(1))
+        if len(overflowing):
+            raise ValueError(
+                f"the scores of {len(overflowing)} sequences, first of number {overflowing[0]}, "
+                f"leave the range of {scores.dtype}: scale X as the training data were"
+            )
+        return scores
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Scores of the classes.
@@ -906,7 +1001,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         scores : ndarray of shape (n, k), or (n,) for two classes
             ``y = V h_L``; for two classes the difference ``y_1 - y_0``.
         """
-        scores = self._scores(X)
+        scores = self._finite_scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> np.ndarray:
@@ -922,7 +1017,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n,)
             Labels of the largest scores.
         """
-        winners = self._scores(X).argmax(1)
+        winners = self._finite_scores(X).argmax(1)
         return self.classes_[winners]
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -938,7 +1033,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         probabilities : ndarray of shape (n, k)
             Softmax of the scores; columns in the order of `classes_`.
         """
-        return softmax(self._scores(X), axis=1)
+        return softmax(self._finite_scores(X), axis=1)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithms of the class probabilities.
@@ -953,7 +1048,29 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         log_probabilities : ndarray of shape (n, k)
             Log-softmax of the scores.
         """
-        return log_softmax(self._scores(X), axis=1)
+        return log_softmax(self._finite_scores(X), axis=1)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size)
+            Sequences.
+        y : array-like of shape (n,)
+            Class labels.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Non-negative weights of the samples.
+
+        Returns
+        -------
+        accuracy : float
+            Share of right labels.
+        """
+        y = as_labels(y)
+        weights = None if sample_weight is None else as_weights(sample_weight, y)
+        with conversion("y"):
+            return super().score(X, y, weights)
 
     # scikit-learn and persistence
 
@@ -969,10 +1086,10 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             net = state.pop("net_")
             state.update(callbacks=None, _evaluation_seed=net.evaluation_seed)
             del state["device_"]
-        return state
+        return versioned(state, FittedClassifier)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
+        state = restored(self, state, FittedClassifier)
         seed = state.pop("_evaluation_seed", None)
         super().__setstate__(state)
         if seed is None:
@@ -984,8 +1101,12 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             device = torch.device("cpu")
         with torch.inference_mode(False):
             U, W, V = (weight.to(device) for weight in self._weights())
-            module = RecurrentNetwork(U, W, V, self._setting.activation)
-            self.net_ = self._make_net(module, self._constraints(), seed)
+            setting = self._setting
+            module = RecurrentNetwork(U, W, V, setting.activation)
+            self.net_ = self._make_net(module, _fitted_constraints(setting), seed)
+            # That of `fit`, whatever the parameters were set to since.
+            noisy = setting.noise_std > 0
+            self.net_.noise = InputNoise(setting.noise, setting.noise_std) if noisy else None
         self.device_ = self.net_.device
 
 
@@ -1000,6 +1121,11 @@ def _has_room(device: torch.device, n_bytes: int) -> bool:
 def _tensors(weights: ArrayWeights, like: torch.Tensor | None = None) -> Weights:
     U, W, V = (as_tensor(weight) for weight in weights)
     return (U, W, V) if like is None else (U.to(like), W.to(like), V.to(like))
+
+
+def _fitted_constraints(setting: Setting) -> WeightConstraints:
+    """Constraints of a fit, its box aside."""
+    return WeightConstraints(setting.beta_u, setting.beta_w, setting.beta_v, setting.unit_types)
 
 
 def _first_weights(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,7 +109,7 @@ class _RowBalls:
 def _project_rows_(
     matrices: Sequence[torch.Tensor],
     radii: Sequence[StackedRadius],
-    known: dict[Any, list[_RowBalls]],
+    known: dict[tuple[Hashable, ...], list[_RowBalls]],
 ) -> None:
     """Project matrices of one dtype in place; `known` keeps what depends on their shapes only."""
     parts: list[torch.Tensor] = []
@@ -241,7 +241,7 @@ class WeightConstraints:
     _ends: dict[tuple[torch.dtype, torch.device], tuple[Weights, Weights]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _balls: dict[tuple[Any, ...], list[_RowBalls]] = field(
+    _balls: dict[tuple[Hashable, ...], list[_RowBalls]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -272,7 +272,7 @@ class WeightConstraints:
         return replace(self, box=box)
 
     @property
-    def form(self) -> tuple[Any, ...]:
+    def form(self) -> tuple[Hashable, ...]:
         """What sets of constraints must have in common to be one set for a stack of networks."""
         radii = self.beta_u, self.beta_w, self.beta_v
         return *(isinstance(radius, tuple) for radius in radii), self.unit_types, id(self.box)

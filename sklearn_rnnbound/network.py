@@ -7,6 +7,7 @@ The model is ``g_t = U x_t + W h_{t-1}``, ``h_t = act(g_t)``, ``y = V h_L`` with
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -399,15 +400,61 @@ def sensitivities(U: torch.Tensor, W: torch.Tensor, V: torch.Tensor, n_steps: in
     return torch.stack(reach)
 
 
+_setting_threads = threading.Lock()
+
+
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Run a block with `count` torch threads and restore the number that was set before."""
-    before = torch.get_num_threads()
-    if count == before:
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Run a block with `count` torch threads and restore the number that was set before.
+
+    Other Python threads keep the numbers that they have, and those that start meanwhile get the
+    number that they would have got without the block.
+
+    Parameters
+    ----------
+    count : int or None
+        Number of torch threads; None: the number that is set.
+
+    Yields
+    ------
+    None
+        Nothing; the number is that of the calling thread.
+    """
+    with _setting_threads:
+        before = torch.get_num_threads()
+    if count is None or count == before:
         yield
         return
-    torch.set_num_threads(count)
+    # Without other threads nobody is disturbed, and starting one takes longer than small fits do.
+    alone = threading.active_count() == 1
+    set_threads = torch.set_num_threads if alone else _set_own_threads
     try:
+        set_threads(count)
         yield
     finally:
-        torch.set_num_threads(before)
+        set_threads(before)
+
+
+def _set_own_threads(count: int) -> None:
+    """Set the number of torch threads of the calling thread.
+
+    torch keeps a number for every thread, but the last one that any of them has set is what a
+    thread begins with that uses torch for the first time.
+    """
+    asked, done = threading.Event(), threading.Event()
+
+    def keep_default() -> None:
+        default = torch.get_num_threads()
+        asked.set()
+        done.wait()
+        torch.set_num_threads(default)
+
+    keeper = threading.Thread(target=keep_default)
+    with _setting_threads:
+        try:
+            keeper.start()
+            asked.wait()
+            torch.set_num_threads(count)
+        finally:
+            done.set()
+            keeper.join()

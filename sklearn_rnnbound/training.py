@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EarlyStopping
 
+from sklearn_rnnbound.checkpoint import Checkpoint
 from sklearn_rnnbound.constraints import WeightConstraints
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
@@ -104,7 +105,7 @@ class Sequences(torch.utils.data.Dataset[Any]):
         return Batch((X, self.targets[index]), weights)
 
 
-class Batch(tuple):  # type: ignore[type-arg]  # the pair (X, y) that skorch expects
+class Batch(tuple[torch.Tensor, torch.Tensor]):
     """The pair (X, y) of a minibatch, with its sample weights."""
 
     weights: torch.Tensor | None
@@ -349,8 +350,12 @@ class Training:
         When to end.
     after_epoch : callable
         Called with the record after every epoch.
+    checkpoint : Checkpoint or None
+        Where its state is written at the ends of epochs.
     record : TrainingRecord
         The course of training.
+    optimizer_state : dict
+        What the optimizer keeps of the weights.
     """
 
     net: ConstrainedNet
@@ -358,10 +363,81 @@ class Training:
     validation: Sequences | None
     stopping: Stopping
     after_epoch: Callable[[TrainingRecord], None]
+    checkpoint: Checkpoint | None = None
     record: TrainingRecord = field(default_factory=TrainingRecord)
+    optimizer_state: dict[str, torch.Tensor] = field(default_factory=dict)
     _best: float = math.inf
     _stalled: int = 0
     _best_theta: torch.Tensor | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.record.converged or len(self.record.loss_curve) >= self.stopping.max_iter
+
+    def state(self) -> dict[str, Any]:
+        """What the epochs to come depend on, beside what the training was made with."""
+        return {
+            "theta": self.net.module_.theta.data,
+            "optimizer": self.optimizer_state,
+            "generators": {
+                name: generator.get_state() for name, generator in self._generators().items()
+            },
+            "record": vars(self.record),
+            "best": self._best,
+            "stalled": self._stalled,
+            "best_theta": self._best_theta,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that a training made in the same way was in.
+
+        Parameters
+        ----------
+        state : dict
+            What :meth:`state` returned at the end of an epoch.
+
+        Raises
+        ------
+        ValueError
+            If it is the state of another training.
+        """
+        net, theta, generators = self.net, self.net.module_.theta.data, self._generators()
+        has_scores = self.validation is not None
+        expected = {
+            **self.state(),
+            "optimizer": _optimizer_state(net),
+            "record": vars(TrainingRecord([0.0], [0.0] if has_scores else [])),
+            "best_theta": theta if has_scores else None,
+        }
+        if _form(state) != _form(expected):
+            raise ValueError("the state of a training of another form")
+        self.record = TrainingRecord(**state["record"])
+        if has_scores and len(self.record.validation_scores) != len(self.record.loss_curve):
+            raise ValueError("a course of training with losses or scores missing")
+        theta.copy_(state["theta"])
+        for name, generator in generators.items():
+            generator.set_state(state["generators"][name])
+        self.optimizer_state = {
+            # What is a number is so on the host.
+            name: value.to(theta.device) if value.ndim else value
+            for name, value in state["optimizer"].items()
+        }
+        self._best, self._stalled = state["best"], state["stalled"]
+        self._best_theta = None if not has_scores else state["best_theta"].to(theta.device)
+        for loss in self.record.loss_curve:
+            self.log(loss)
+
+    def log(self, loss: float) -> None:
+        """Note an epoch in the history of the net, as skorch does."""
+        history = self.net.history
+        history.new_epoch()
+        history.record("epoch", len(history))
+        history.record("train_loss", loss)
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        generators = {"noise": self.net.noise_generator, "shuffle": self.net.shuffle_generator}
+        return {name: one for name, one in generators.items() if one is not None}
 
     def end_epoch(self, loss: float) -> bool:
         """Whether training has ended with an epoch of this mean loss.
@@ -401,10 +477,11 @@ class Training:
                 self._best_theta = theta.clone()
         if self._stalled > self.stopping.n_iter_no_change:
             record.converged = True
-        ended = record.converged or len(record.loss_curve) == self.stopping.max_iter
-        if ended and self._best_theta is not None:
+        if self.has_ended and self._best_theta is not None:
             theta.copy_(self._best_theta)
-        return ended
+        if self.checkpoint is not None and (self.has_ended or self.checkpoint.is_due):
+            self.checkpoint.write(self.state())
+        return self.has_ended
 
     def _accuracy(self, data: Sequences) -> float:
         """Weighted share of right labels, without noise."""
@@ -431,7 +508,7 @@ class Stack:
 
     def __init__(self, trainings: Sequence[Training]) -> None:
         # Networks under constraints of one form are projected together.
-        self._tie(sorted(trainings, key=_form))
+        self._tie(sorted(trainings, key=_constraint_form))
         net = trainings[0].net
         self._run = Unrolled(net.module_.shape, net.module_.activation, self._theta)
         self._noise = self._theta.new_empty(0)
@@ -441,6 +518,8 @@ class Stack:
             key = group["lr"], group["weight_decay"]
             settings.setdefault(key, {**group, "params": []})["params"] += group["params"]
         self._optimizer = type(net.optimizer_)(list(settings.values()))
+        for training in trainings:
+            self._optimizer.state[training.net.module_.theta] = training.optimizer_state
 
     def _tie(self, trainings: list[Training]) -> None:
         """Make the rows of one tensor the weights, and those of another the gradients."""
@@ -457,7 +536,7 @@ class Stack:
         self._clip_values = self._limits("clip_value")
         self._constrained: list[tuple[WeightConstraints, Weights]] = []
         start = 0
-        for _, group in groupby(trainings, _form):
+        for _, group in groupby(trainings, _constraint_form):
             constraints = [training.net.constraints for training in group]
             part = slice(start, start + len(constraints))
             U, W, V = (weight[part] for weight in self._weights)
@@ -557,8 +636,27 @@ class Stack:
         self.trainings = remaining
 
 
-def _form(training: Training) -> tuple[Any, ...]:
+def _constraint_form(training: Training) -> tuple[Hashable, ...]:
     return training.net.constraints.form
+
+
+def _form(state: Any) -> Any:
+    """Names, types and shapes in a state; of a list, which grows, the types alone."""
+    if isinstance(state, dict):
+        return {name: _form(part) for name, part in state.items()}
+    if isinstance(state, torch.Tensor):
+        return state.dtype, state.shape
+    return {type(part) for part in state} if isinstance(state, list) else type(state)
+
+
+def _optimizer_state(net: ConstrainedNet) -> dict[str, torch.Tensor]:
+    """What the optimizer of a net keeps of the weights, after a step of its own kind."""
+    theta = torch.nn.Parameter(torch.zeros_like(net.module_.theta))
+    theta.grad = torch.zeros_like(theta)
+    (group,) = net.optimizer_.param_groups
+    optimizer = type(net.optimizer_)([{**group, "params": [theta]}])
+    optimizer.step()
+    return optimizer.state[theta]
 
 
 def train(
@@ -574,7 +672,7 @@ def train(
     Parameters
     ----------
     trainings : sequence of Training
-        The networks, as for :class:`Stack`.
+        The networks, as for :class:`Stack`; one that has ended stays as it is.
     raises : bool
         Whether the first network whose loss or weights are not finite ends it all.
     on_end : callable
@@ -597,16 +695,18 @@ def train(
         return [None]
     errors: dict[int, ValueError] = {}
     stack = Stack(trainings)
+    # One that goes on from its checkpoint may have ended before.
+    stack.keep([not training.has_ended for training in trainings])
     while stack.trainings:
         kept = []
         for training, loss in zip(stack.trainings, stack.run_epoch(), strict=True):
-            history = training.net.history
-            history.new_epoch()
-            history.record("epoch", len(history))
-            history.record("train_loss", loss)
+            training.log(loss)
             try:
                 kept.append(not training.end_epoch(loss))
             except ValueError as error:
+                if training.checkpoint is not None:
+                    # It would come to the same end again.
+                    training.checkpoint.remove()
                 if raises:
                     raise
                 errors[id(training)] = error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 from skorch.callbacks import Callback
 
 from sklearn_rnnbound.constraints import Radius
@@ -14,11 +18,15 @@ from sklearn_rnnbound.constraints import Radius
 __all__ = [
     "DTYPES",
     "as_array_like",
+    "as_labels",
+    "as_radius",
     "as_steps",
+    "as_weights",
     "check_callbacks",
     "check_prior",
-    "check_radius",
+    "conversion",
     "resolve_device",
+    "restored_on_failure",
 ]
 
 #: Types that are kept; all others become the first.
@@ -29,23 +37,18 @@ _RAGGED = (
     "length, as sklearn_rnnbound.preprocessing.SequencePadder does: this is exact for a network "
     "without biases"
 )
+# What scikit-learn would take for numbers, by the kinds of NumPy's types.
+_NO_NUMBERS = {"M": "dates", "m": "durations", "V": "records"}
 
 
 def as_array_like(X: Any) -> tuple[Any, int]:
     """Input that scikit-learn can check, and its number of dimensions."""
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu()
-        # NumPy has no bfloat16.
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    if isinstance(X, list | tuple):
-        try:
-            X = np.asarray(X)
-        except ValueError as error:
-            raise ValueError(_RAGGED) from error
+    X = _as_array(X, "X", _RAGGED)
     ndim = getattr(X, "ndim", None)
     holds_objects = isinstance(X, np.ndarray) and X.dtype.kind == "O"
     if holds_objects and ndim == 1 and isinstance(next(iter(X), None), list | tuple | np.ndarray):
         raise ValueError(_RAGGED)
+    _check_numbers(X, "X")
     if ndim is not None and ndim > 3:
         raise ValueError(
             f"X has {ndim} dimensions; it must have shape (n, L, d) or (n, L * step_size)"
@@ -53,10 +56,106 @@ def as_array_like(X: Any) -> tuple[Any, int]:
     return X, 2 if ndim is None else ndim
 
 
+def as_labels(y: Any, name: str = "y") -> Any:
+    """Labels that scikit-learn can check; ValueError where some are missing or have no order."""
+    y = _as_array(y, name, f"{name} must hold one label per sample")
+    values = np.asarray(y)
+    if values.ndim == 0:
+        # Nothing that has rows: scikit-learn says so.
+        return y
+    if values.dtype.kind == "V":
+        raise ValueError(f"{name} must hold one label per sample, and has dtype {values.dtype}")
+    try:
+        # Classes are sorted.
+        ordered = np.sort(values, axis=None) if values.dtype.kind == "O" else values
+        missing = bool((ordered != ordered).any())
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must hold labels of one type that has an order, none of them missing: {error}"
+        ) from error
+    if missing:
+        raise ValueError(f"Input {name} contains NaN or NaT: no label may be missing")
+    return y
+
+
+def as_weights(sample_weight: Any, X: Any) -> np.ndarray:
+    """Sample weights of the rows of X in float64, scaled so that no sum of them overflows."""
+    given = _as_array(sample_weight, "sample_weight", "sample_weight must be one-dimensional")
+    _check_numbers(given, "sample_weight")
+    with conversion("sample_weight"):
+        if isinstance(given, Real) or np.ndim(given) == 0:
+            given = np.full(_num_samples(X), given)
+        weights = _check_sample_weight(given, X, dtype=np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ValueError("sample_weight must be finite and not negative, nor zero everywhere")
+    # By a power of two, which rounds nothing; a row counts however small its weight is.
+    scaled = np.ldexp(weights, -np.frexp(weights.max())[1])
+    return np.where(weights > 0, np.maximum(scaled, np.finfo(np.float64).tiny), 0.0)
+
+
+@contextmanager
+def conversion(name: str) -> Iterator[None]:
+    """Convert numbers to float64 in the block; those out of its range are named.
+
+    Parameters
+    ----------
+    name : str
+        What is converted.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    # What has become infinite scikit-learn finds.
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            yield
+        except OverflowError as error:
+            raise ValueError(
+                f"{name} holds a number out of the range of float64: {error}"
+            ) from error
+
+
+def _as_array(values: Any, name: str, ragged: str) -> Any:
+    """Tensors, lists and masked arrays as arrays in native byte order; anything else as it is."""
+    try:
+        if isinstance(values, torch.Tensor):
+            # NumPy lacks the smallest floating types.
+            if values.is_floating_point() and values.itemsize < 4:
+                values = values.double()
+            values = values.numpy(force=True)
+        elif isinstance(values, list | tuple):
+            values = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(ragged) from error
+    except (RuntimeError, TypeError) as error:
+        # What torch raises for a tensor that has no data, or of another layout.
+        raise TypeError(f"{name} cannot be read as an array: {error}") from error
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked entries: missing values are not supported, fill them")
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.data
+    if isinstance(values, np.ndarray) and not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    return values
+
+
+def _check_numbers(values: Any, name: str) -> None:
+    """ValueError for arrays and columns of tables that hold something else than numbers."""
+    is_table = getattr(values, "ndim", 1) == 2 and hasattr(values, "dtypes")
+    for dtype in values.dtypes if is_table else [getattr(values, "dtype", None)]:
+        if what := _NO_NUMBERS.get(getattr(dtype, "kind", "")):
+            raise ValueError(
+                f"{name} must hold numbers, and holds {what} (dtype {dtype}): convert them first"
+            )
+
+
 def as_steps(X: np.ndarray, step_size: int) -> np.ndarray:
     """View of 2-D or 3-D input as (n, L, d)."""
     if X.ndim == 2:
-        columns = X.shape[1]
+        # Of a NumPy scalar the type may be too small for the number of columns.
+        columns, step_size = X.shape[1], int(step_size)
         if columns % step_size:
             raise ValueError(
                 f"X has {columns} columns, which is not a multiple of step_size={step_size}; 2-D "
@@ -68,22 +167,12 @@ def as_steps(X: np.ndarray, step_size: int) -> np.ndarray:
     return X
 
 
-def check_radius(name: str, value: Any) -> Radius:
+def as_radius(value: Any) -> Radius:
     """Radius as a float, a pair of floats or None."""
-    if not isinstance(value, tuple | list):
-        return None if value is None else float(value)
-    valid = len(value) == 2 and all(
-        isinstance(part, int | float | np.number)
-        and not isinstance(part, bool)
-        and 0 <= part < np.inf
-        for part in value
-    )
-    if not valid:
-        raise ValueError(
-            f"{name}={value!r} must be a number >= 0, a pair (beta+, beta-) of numbers >= 0, or "
-            "None"
-        )
-    return float(value[0]), float(value[1])
+    if isinstance(value, tuple | list):
+        plus, minus = value
+        return float(plus), float(minus)
+    return None if value is None else float(value)
 
 
 def check_prior(prior: Any, kind: type[Any]) -> Any:
@@ -125,3 +214,25 @@ def resolve_device(name: str) -> torch.device:
             f"device={name!r} is not there; this machine has 'auto', {', '.join(map(repr, there))}"
         )
     return torch.device(name)
+
+
+@contextmanager
+def restored_on_failure(estimator: Any) -> Iterator[None]:
+    """Give an estimator its attributes back when the block fails or is interrupted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator, whose attributes the block sets and does not change in place.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before
+        raise

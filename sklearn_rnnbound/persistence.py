@@ -1,0 +1,357 @@
+"""Saving estimators without pickle, to files that are safe to load."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+__all__ = ["load", "save"]
+
+# Beside what skops trusts: the estimators of scikit-learn, NumPy's arrays, numbers and universal
+# functions, and Python's numbers, text and containers.
+_TRUSTED = [
+    "numpy.dtype",
+    "sklearn_rnnbound.classifier.RNNBoundClassifier",
+    "sklearn_rnnbound.preprocessing.series.SequencePadder",
+    "sklearn_rnnbound.preprocessing.series.SequenceScaler",
+    "sklearn_rnnbound.preprocessing.text.WordVectorEncoder",
+    # What states of format 0 are made of.
+    "sklearn_rnnbound.bounds._bound.Setting",
+    "sklearn_rnnbound.constraints.Box",
+    "sklearn_rnnbound.datasets.word_vectors.WordVectors",
+    "sklearn_rnnbound.statistics.BoxStatistics",
+    "sklearn_rnnbound.statistics.InputSums",
+    "sklearn_rnnbound.statistics.NetworkNorms",
+    "sklearn_rnnbound.statistics.SampleStatistics",
+]
+_SCHEMA = "schema.json"
+# Older files of skops describe functions and arrays otherwise; skops wrote them until 2022.
+_OLDEST_PROTOCOL = 2
+# Numbers in the state of NumPy's generator behind RandomState, which does not check the position.
+_STATE_LENGTH = 624
+
+
+def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
+    """Save an estimator to a file that :func:`load` can read without running code from it.
+
+    The file holds what the estimator holds, as arrays and text: an archive of skops. It is
+    written beside its place first, and a file that was there stays as it is until all is written.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted or unfitted :class:`RNNBoundClassifier`, transformer of
+        :mod:`sklearn_rnnbound.preprocessing`, estimator of scikit-learn, or pipeline of these.
+        Subclasses of your own, functions and callbacks are code and cannot be saved; nor can a
+        search: save its `best_estimator_`.
+    path : str or path-like
+        Name of the file.
+
+    Raises
+    ------
+    ImportError
+        When skops is missing.
+    TypeError
+        When the estimator is none, or holds something that :func:`load` would refuse.
+    FileNotFoundError
+        When the folder of the file is not there.
+
+    See Also
+    --------
+    load : Reads the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_rnnbound import RNNBoundClassifier, load, save
+    >>> from sklearn_rnnbound.datasets import load_digit_sequences
+    >>> X, y = load_digit_sequences()
+    >>> clf = RNNBoundClassifier(8, max_iter=20, tol=1.0, random_state=0).fit(X[:200], y[:200])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "digits.skops")
+    ...     save(clf, path)
+    ...     loaded = load(path)
+    >>> bool((loaded.predict(X) == clf.predict(X)).all())
+    True
+    >>> loaded.generalization_bound_() == clf.generalization_bound_()
+    True
+    """
+    skops_io = _skops_io("save")
+    if not isinstance(estimator, BaseEstimator):
+        raise TypeError(f"estimator must be an estimator, and is of type {type(estimator)}")
+    # As open does, and unlike replace, to where a link points.
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path={os.fspath(path)!r} is in a folder that is not there")
+    try:
+        data, refused = _sifted(skops_io.dumps(estimator), skops_io)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # skops finds no words of its own for all that it cannot save.
+        raise TypeError(f"estimator holds what cannot be saved: {_reason(error)}") from error
+    if refused:
+        raise TypeError(
+            f"estimator holds what load does not trust: {', '.join(refused)}. Set parameters that "
+            "hold such objects to plain values or None, and of a search save best_estimator_"
+        )
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str]) -> BaseEstimator:
+    """Load an estimator from a file that :func:`save` has written.
+
+    No code from the file is run. Only types on a short list are made: those of this package that
+    :func:`save` takes, estimators of scikit-learn, and NumPy's arrays and numbers. What is in the
+    file of a classifier must go together. Still, a file says what its author wants it to say:
+    believe the bounds of a file as much as you believe its author, and look at the parameters,
+    some of which are paths, before you call `fit`.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Name of the file.
+
+    Returns
+    -------
+    estimator : estimator
+        The estimator. A fitted classifier is on the device that its parameter `device` names, or
+        on the CPU where this is not there.
+
+    Raises
+    ------
+    ImportError
+        When skops is missing.
+    FileNotFoundError
+        When there is no such file.
+    TypeError
+        When the file holds types that are not trusted.
+    ValueError
+        When it is no file of :func:`save`, is damaged, or was written by a later version that
+        this one cannot follow.
+
+    See Also
+    --------
+    save : Writes such files.
+    """
+    skops_io = _skops_io("load")
+    path = Path(path)
+    # Other things than files may have no end.
+    if not path.is_file():
+        raise FileNotFoundError(f"no file is at {path}")
+    try:
+        data, refused = _sifted(path.read_bytes(), skops_io)
+        estimator = None if refused else skops_io.loads(data, trusted=_TRUSTED)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Whatever a file may hold, and skops, NumPy or scikit-learn may say to it.
+        raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
+    if refused:
+        raise TypeError(
+            f"{path} holds types that are not trusted: {', '.join(refused)}. Nothing was loaded"
+        )
+    if not isinstance(estimator, BaseEstimator):
+        raise ValueError(f"{path} holds no estimator, but something of type {type(estimator)}")
+    return estimator
+
+
+def _skops_io(function: str) -> Any:
+    try:
+        import skops.io
+    except ImportError as error:
+        raise ImportError(
+            f"{function} needs skops: pip install 'sklearn-rnnbound[save]'"
+        ) from error
+    return skops.io
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _sifted(data: bytes, skops_io: Any) -> tuple[bytes, list[str]]:
+    """An archive with nothing in it but what is known, and the types that are not trusted.
+
+    skops reads what it expects and passes over the rest, follows references within the file, and
+    believes sizes. In the new archive a tree of a few kinds of nodes is written out in full.
+    """
+    sieve = _Sieve(_members(data))
+    schema = json.loads(sieve.members[_SCHEMA])
+    clean = sieve.node(schema)
+    protocol = schema.get("protocol")
+    if not isinstance(protocol, int) or protocol < _OLDEST_PROTOCOL:
+        raise ValueError(f"protocol {protocol!r} of skops is not known")
+    clean |= {"protocol": protocol, "_skops_version": schema.get("_skops_version")}
+    stream = io.BytesIO()
+    with ZipFile(stream, "w") as archive:
+        # Members have no time: the same estimator gives the same file.
+        for file, number in sieve.numbers.items():
+            archive.writestr(ZipInfo(f"{number}.npy"), sieve.members[file])
+        archive.writestr(ZipInfo(_SCHEMA), json.dumps(clean, separators=(",", ":")))
+    data = stream.getvalue()
+    untrusted = set(skops_io.get_untrusted_types(data=data)).difference(_TRUSTED)
+    return data, sorted(untrusted | sieve.refused)
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    """Contents of an archive by their names; ValueError when they take more room than it."""
+    with ZipFile(io.BytesIO(data)) as archive:
+        infos = archive.infolist()
+        for info in infos:
+            if info.compress_type != ZIP_STORED:
+                raise ValueError(f"{info.filename!r} in it is compressed")
+        if sum(info.file_size for info in infos) > len(data):
+            raise ValueError("its parts claim to be larger than all of it")
+        return {info.filename: archive.read(info) for info in infos}
+
+
+def _builtin(loader: str, name: str, content: Any, **others: Any) -> dict[str, Any]:
+    """A node of a built-in type."""
+    node = {"__loader__": loader, "__module__": "builtins", "__class__": name}
+    return {**node, "content": content, **others}
+
+
+_NOTHING = _builtin("JsonNode", "str", "null")
+_NO_ATTRIBUTES = _builtin("DictNode", "dict", {}, key_types=_builtin("ListNode", "list", []))
+
+
+class _Sieve:
+    """Reads the tree of an archive of skops and leaves behind what is not known.
+
+    Parameters
+    ----------
+    members : dict
+        Contents of the archive by their names.
+
+    Attributes
+    ----------
+    numbers : dict
+        Numbers of those that are arrays in the tree.
+    refused : set of str
+        Types in nodes of unknown kinds.
+    """
+
+    def __init__(self, members: dict[str, bytes]) -> None:
+        self.members = members
+        self.numbers: dict[str, int] = {}
+        self.refused: set[str] = set()
+
+    def node(self, node: Any) -> dict[str, Any]:
+        """The node with what is known of it, and nodes below it."""
+        loader, module, name = (_text(node, f"__{key}__") for key in ("loader", "module", "class"))
+        clean: dict[str, Any] = {"__loader__": loader, "__module__": module, "__class__": name}
+        content = node.get("content")
+        match loader:
+            case "JsonNode":
+                clean["content"] = _text(node, "content")
+            case "TypeNode" | "FunctionNode":
+                pass
+            case "DTypeNode" | "RandomStateNode":
+                clean["content"] = self.node(content)
+                if loader == "RandomStateNode":
+                    _check_position(clean)
+            case "ObjectNode":
+                clean["content"] = self.node(_NOTHING if content is None else content)
+                if clean["content"].get("content") == "null":
+                    # skops would not hand an object nothing for a state, as it does this.
+                    clean["content"] = _NO_ATTRIBUTES
+                if clean["content"]["__loader__"] != "DictNode":
+                    raise ValueError(f"attributes of a {name} in it are no dictionary")
+            case "ListNode" | "TupleNode" | "SetNode":
+                clean["content"] = self._nodes(content)
+            case "DictNode":
+                clean["key_types"] = self.node(node.get("key_types"))
+                clean["content"] = {key: self.node(value) for key, value in content.items()}
+                _check_keys(clean)
+            case "SliceNode":
+                clean["content"] = {key: content[key] for key in ("start", "stop", "step")}
+                if any(isinstance(part, list | dict) for part in clean["content"].values()):
+                    raise ValueError("a slice has parts that are not numbers")
+            case "NdArrayNode" if node.get("type") == "json":
+                clean["type"] = "json"
+                clean["content"] = self._nodes(content)
+                clean["shape"] = self.node(node.get("shape"))
+            case "NdArrayNode":
+                clean["type"] = "numpy"
+                number = self._array(_text(node, "file"), is_scalar=name != "ndarray")
+                clean |= {"file": f"{number}.npy", "__id__": number}
+            case _:
+                self.refused.add(f"{module}.{name}")
+                clean = _NOTHING
+        return clean
+
+    def _nodes(self, content: Any) -> list[dict[str, Any]]:
+        if not isinstance(content, list):
+            raise ValueError("a node has no list of nodes below it")
+        return [self.node(node) for node in content]
+
+    def _array(self, file: str, *, is_scalar: bool) -> int:
+        """Number of an array in NumPy's format, which is one array wherever it occurs."""
+        if file not in self.members:
+            raise ValueError(f"{file!r} is missing in it")
+        shape = _checked_shape(file, self.members[file])
+        if is_scalar and shape != ():
+            raise ValueError(f"{file!r} in it must be one number")
+        return self.numbers.setdefault(file, len(self.numbers) + 1)
+
+
+def _checked_shape(file: str, data: bytes) -> tuple[int, ...]:
+    """Shape of an array in NumPy's format; ValueError when it is not what its header says."""
+    stream = io.BytesIO(data)
+    numpy_format: Any = np.lib.format
+    if numpy_format.read_magic(stream) == (1, 0):
+        shape, _, dtype = numpy_format.read_array_header_1_0(stream)
+    else:
+        shape, _, dtype = numpy_format.read_array_header_2_0(stream)
+    size = math.prod(shape) * dtype.itemsize
+    # Arrays of nothing could be of any length, and of a negative one of any size.
+    is_plain = dtype.kind in "biufcSUmM" and dtype.itemsize and min(shape, default=0) >= 0
+    if not is_plain or size != len(data) - stream.tell():
+        raise ValueError(f"{file!r} in it is no array of shape {shape} and type {dtype}")
+    return shape
+
+
+def _check_keys(node: dict[str, Any]) -> None:
+    """Keys are text in JSON, and made again by their types: not so those that are bool."""
+    types = node["key_types"]["content"]
+    if len(types) != len(node["content"]) or any(
+        kind["__loader__"] != "TypeNode" or kind["__class__"] in ("bool", "bool_") for kind in types
+    ):
+        raise ValueError("keys of dictionaries must be text or numbers, each once")
+
+
+def _check_position(node: dict[str, Any]) -> None:
+    try:
+        state = node["content"]["content"]["state"]["content"]
+        position = json.loads(state["pos"]["content"])
+        is_valid = isinstance(position, int) and 0 <= position <= _STATE_LENGTH
+    except (KeyError, TypeError) as error:
+        raise ValueError("a state of numpy.random.RandomState has no position") from error
+    if not is_valid:
+        raise ValueError(f"a state of numpy.random.RandomState has position {position}")
+
+
+def _text(node: Any, key: str) -> str:
+    text = node.get(key) if isinstance(node, dict) else None
+    if not isinstance(text, str):
+        raise ValueError(f"a node of the tree in it has no {key}")
+    return text
