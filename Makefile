@@ -5,14 +5,15 @@ PIP_ARGS ?=
 
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-min lint bench bench-scale clean
+.PHONY: demo test test-all test-shuffled test-min test-pre coverage dist lint docs docs-check bench bench-scale clean
 
 demo: .venv/.stamp
 	$(BIN)/python examples/demo.py
 
 # scikit-learn's array API checks need SciPy's; plots need no screen.
-test test-all test-min: export SCIPY_ARRAY_API = 1
-test test-all test-min: export MPLBACKEND = Agg
+TESTING := test test-all test-shuffled test-min test-pre coverage dist
+$(TESTING): export SCIPY_ARRAY_API = 1
+$(TESTING): export MPLBACKEND = Agg
 
 test: .venv/.stamp
 	$(BIN)/python -m pytest
@@ -20,14 +21,55 @@ test: .venv/.stamp
 test-all: .venv/.stamp
 	$(BIN)/python -m pytest -m ""
 
+# What one test leaves behind must not matter to another: in two processes, any order, two times.
+test-shuffled: .venv/.stamp
+	$(BIN)/python -m pytest -n 2 --random-order
+	$(BIN)/python -m pytest -n 2 --random-order
+
 test-min: .venv-min/.stamp
 	.venv-min/bin/python -m pytest
+
+# The newest releases, also those that are not out yet.
+test-pre:
+	$(PYTHON) -m venv --clear .venv-pre
+	.venv-pre/bin/python -m pip install $(PIP_ARGS) --pre -U -e ".[plots,tables]" hypothesis pytest skops
+	.venv-pre/bin/python -m pip freeze
+	.venv-pre/bin/python -m pytest
+
+# Lines and branches; fails below the share that pyproject.toml sets.
+coverage: .venv/.stamp
+	$(BIN)/python -m pytest -n 2 --cov
+
+# What a release uploads, tried as users get it: the wheel in an empty environment, and the tests
+# of the source archive.
+dist: .venv/.stamp
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/archives.py dist
+	$(PYTHON) -m venv build/venv
+	build/venv/bin/python -m pip install $(PIP_ARGS) dist/*.whl
+	cd build && venv/bin/python -W error ../tests/smoke.py
+	build/venv/bin/python -m pip install $(PIP_ARGS) "$$(ls dist/*.whl)[save]"
+	cd build && venv/bin/python -W error ../tests/smoke.py
+	tar -xf dist/*.tar.gz -C build
+	cd build/sklearn_rnnbound-* && ../../$(BIN)/python -m pytest -n 2
 
 lint: .venv/.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy sklearn_rnnbound
 	$(BIN)/numpydoc lint $$(find sklearn_rnnbound -name "*.py")
+	$(BIN)/lint-imports --no-cache
+
+# Built anew each time, so that the gallery shows what the package does now.
+docs: .venv/.docs-stamp
+	rm -rf docs/_build docs/api docs/gallery
+	$(BIN)/python -m sphinx -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo "Open $(CURDIR)/docs/_build/html/index.html"
+
+docs-check: docs
+	$(BIN)/python docs/check_pages.py
 
 # Every claim about speed, one table; the data of bench-scale take minutes and 3.2 GB of disk.
 bench: .venv/.stamp
@@ -37,8 +79,13 @@ bench-scale: .venv/.stamp
 	$(BIN)/python benchmarks/run.py --scale
 
 clean:
-	rm -rf .venv .venv-min build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf .venv .venv-min .venv-pre build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf docs/_build docs/api docs/gallery
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.docs-stamp: requirements/docs.txt .venv/.stamp
+	$(BIN)/python -m pip install $(PIP_ARGS) -r $<
+	@touch $@
 
 .venv/.stamp: requirements/test.txt
 .venv/.stamp: PYTHON_OK = sys.version_info >= (3, 11)
