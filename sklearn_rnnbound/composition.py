@@ -6,7 +6,7 @@ estimate, and a network that was chosen among candidates shares delta with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from pickle import PicklingError
@@ -30,6 +30,7 @@ __all__ = ["Composition", "candidate", "check_delta", "count_candidates", "finge
 _TRAINING_ONLY = {
     "batch_size",
     "callbacks",
+    "checkpoint",
     "class_weight",
     "delta",
     "device",
@@ -296,13 +297,13 @@ def _compositions(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> li
     return [Composition.of(candidate(estimator, params)) for params in candidates]
 
 
-def _seed(classifier: RNNBoundClassifier, number: int) -> Any:
+def _seed(classifier: RNNBoundClassifier, number: int) -> Hashable:
     """What decides the random draws of a candidate; without an int seed all have their own."""
     seed = classifier.random_state
     return int(seed) if isinstance(seed, int | np.integer) else ("candidate", number)
 
 
-def fingerprint(value: Any) -> Any:
+def fingerprint(value: Any) -> Hashable:
     """Equal for equal values; what cannot be pickled, such as a lambda, equals itself alone."""
     try:
         return joblib.hash(value)

@@ -45,6 +45,8 @@ from sklearn_rnnbound.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sklearn_rnnbound.plotting import BoundCurveDisplay
+
 __all__ = ["CrossValidatedBoundReport", "FoldReport", "cross_validate_bounds"]
 
 _NORMS = ("beta_u", "beta_w", "beta_v")
@@ -229,7 +231,7 @@ class CrossValidatedBoundReport:
         frame = pandas_for("rank_correlation").DataFrame(self._correlations(confidence))
         return frame.set_index("bound") if len(frame) else frame
 
-    def plot(self, **kwargs: Any) -> Any:
+    def plot(self, **kwargs: Any) -> BoundCurveDisplay:
         """Draw bounds and errors over the candidates; see :class:`~.plotting.BoundCurveDisplay`.
 
         Parameters

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_rnnbound.bounds import BOUNDS, Bound
 from sklearn_rnnbound.composition import Composition, candidate, check_delta, count_candidates
 from sklearn_rnnbound.parallel import run_tasks
+from sklearn_rnnbound.validation import restored_on_failure
 
 __all__ = ["BoundSearch", "certify", "make_bound_scorer", "neg_bound_scorer"]
 
@@ -349,27 +350,30 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         if winner is None or not np.isfinite(eligible[best]):
             raise ValueError(_no_certificate(self.method, bounds, failures))
 
-        self.cv_results_ = {
-            "params": candidates,
-            **_param_columns(candidates),
-            "bound": values,
-            "kind": np.array(["failed" if b is None else b.kind for b in bounds]),
-            "rank_bound": rankdata(eligible, method="min").astype(np.int32),
-            "empirical_risk": np.array([np.nan if b is None else b.empirical_risk for b in bounds]),
-            "train_error": np.array([error for _, _, error, _, _ in fitted]),
-            "fit_time": np.array([seconds for *_, seconds, _ in fitted]),
-        }
-        self.n_candidates_ = count
-        self.best_index_ = best
-        self.best_params_ = candidates[best]
-        self.best_bound_ = winner
-        for name in ("best_estimator_", "classes_", "n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-        if self.refit:
-            self.best_estimator_ = fitted[best][0]
-            for name in ("classes_", "n_features_in_", "feature_names_in_"):
-                if hasattr(self.best_estimator_, name):
-                    setattr(self, name, getattr(self.best_estimator_, name))
+        with restored_on_failure(self):
+            self.cv_results_ = {
+                "params": candidates,
+                **_param_columns(candidates),
+                "bound": values,
+                "kind": np.array(["failed" if b is None else b.kind for b in bounds]),
+                "rank_bound": rankdata(eligible, method="min").astype(np.int32),
+                "empirical_risk": np.array(
+                    [np.nan if b is None else b.empirical_risk for b in bounds]
+                ),
+                "train_error": np.array([error for _, _, error, _, _ in fitted]),
+                "fit_time": np.array([seconds for *_, seconds, _ in fitted]),
+            }
+            self.n_candidates_ = count
+            self.best_index_ = best
+            self.best_params_ = candidates[best]
+            self.best_bound_ = winner
+            for name in ("best_estimator_", "classes_", "n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+            if self.refit:
+                self.best_estimator_ = fitted[best][0]
+                for name in ("classes_", "n_features_in_", "feature_names_in_"):
+                    if hasattr(self.best_estimator_, name):
+                        setattr(self, name, getattr(self.best_estimator_, name))
         return self
 
     def _winner(self) -> Any:

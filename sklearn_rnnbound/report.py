@@ -22,6 +22,8 @@ from sklearn_rnnbound.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sklearn_rnnbound.plotting import BoundCurveDisplay, BoundDecompositionDisplay
+
 __all__ = ["BoundCurve", "BoundReport"]
 
 
@@ -72,7 +74,18 @@ class BoundReport:
         return len(self.bounds)
 
     def test_error_of(self, name: str) -> float | None:
-        """Test error of the classifier that a bound speaks of; None without test data."""
+        """Test error of the classifier that a bound speaks of.
+
+        Parameters
+        ----------
+        name : str
+            Name of the bound.
+
+        Returns
+        -------
+        error : float or None
+            Share of wrong labels; None without test data.
+        """
         return self.other_test_errors.get(name, self.test_error)
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -141,7 +154,7 @@ class BoundReport:
         """
         return self._style("to_latex", "latex").to_latex(hrules=True)
 
-    def plot(self, **kwargs: Any) -> Any:
+    def plot(self, **kwargs: Any) -> BoundDecompositionDisplay:
         """Draw the terms of every bound; see :class:`~.plotting.BoundDecompositionDisplay`.
 
         Parameters
@@ -236,7 +249,7 @@ class BoundCurve:
         frame = pandas_for("to_frame").DataFrame(self._rows())
         return frame.set_index(["bound", "n"]) if len(frame) else frame
 
-    def plot(self, **kwargs: Any) -> Any:
+    def plot(self, **kwargs: Any) -> BoundCurveDisplay:
         """Draw the bounds over n; see :class:`~.plotting.BoundCurveDisplay`.
 
         Parameters

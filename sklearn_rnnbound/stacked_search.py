@@ -58,8 +58,8 @@ class StackedGridSearchCV(GridSearchCV):
     ramp `margin`), dtype and device and the same number of steps, features, classes and
     minibatches. On a CPU that pays for small networks only: where `hidden_size` times the rows of a
     minibatch is above 8,192, as with the defaults of 64 and 200, every fit is a task of its own. So
-    are all others: with `callbacks`, of subclasses, or when parameters of `fit` go to earlier steps
-    of the pipeline.
+    are all others: with `callbacks` or `checkpoint`, of subclasses, or when parameters of `fit` go
+    to earlier steps of the pipeline.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def _of_last_step(pipeline: Pipeline, params: dict[str, Any]) -> dict[str, Any] 
 
 def _pays(classifier: RNNBoundClassifier, n_rows: int) -> bool:
     """Whether a fit is worth a place in a stack."""
-    if classifier.callbacks:
+    if classifier.callbacks or classifier.checkpoint is not None:
         return False
     try:
         classifier._validate_params()
@@ -337,7 +337,7 @@ def _pays(classifier: RNNBoundClassifier, n_rows: int) -> bool:
     except (TypeError, ValueError):
         # Its own fit will say what is wrong.
         return False
-    step = min(classifier._largest_batch(), n_rows) * classifier.hidden_size
+    step = min(classifier._largest_batch(), n_rows) * int(classifier.hidden_size)
     return device.type == "cuda" or step <= _LARGEST_STEP
 
 
@@ -419,7 +419,7 @@ class _Prepared:
         return int(X.shape[1] * training.net.batch_size * (d + 2 * m) * X.element_size())
 
     @property
-    def stack(self) -> tuple[Any, ...]:
+    def stack(self) -> tuple[object, ...]:
         """What all networks of a stack have in common."""
         net, data = self.fit.training.net, self.fit.training.data
         return (
@@ -448,7 +448,7 @@ class _Fold:
         self._X_train = _safe_indexing(X, fit.rows)
         self._y_train = None if y is None else _safe_indexing(y, fit.rows)
         self._transformed: dict[Hashable, tuple[list[tuple[str, Any]], Any]] = {}
-        self._inputs: dict[tuple[Any, ...], Any] = {}
+        self._inputs: dict[tuple[Hashable, ...], torch.Tensor] = {}
 
     def prepare(self, number: int, fit: _Plan) -> _Prepared:
         """Everything of a fit that comes before training."""

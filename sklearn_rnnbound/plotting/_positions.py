@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Positions", "is_number"]
 
@@ -69,7 +72,7 @@ class Positions:
             return self.places
         return self.places + 0.7 * ((number + 0.5) / count - 0.5)
 
-    def apply(self, ax: Any) -> None:
+    def apply(self, ax: Axes) -> None:
         """Set scale, limits and ticks of the axis."""
         rotation: dict[str, Any] = {}
         if self.logarithmic:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn_rnnbound.bounds import BOUNDS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = [
     "ERROR_COLOR",
@@ -89,7 +92,7 @@ def parameter_label(name: str) -> str:
     return _PARAMETERS.get(last, last.replace("_", " "))
 
 
-def log_scale(ax: Any) -> None:
+def log_scale(ax: Axes) -> None:
     """Make the vertical axis of a finished drawing logarithmic, with plain numbers at its ticks."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -104,6 +107,6 @@ def log_scale(ax: Any) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def legend_beside(ax: Any) -> None:
+def legend_beside(ax: Axes) -> None:
     """Legend to the right of the axes, where it hides no data."""
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -397,7 +397,7 @@ class BoundCurveDisplay:
         ]
 
     def _draw_bounds(
-        self, ax: Any, positions: Positions, names: list[str], term: str | None
+        self, ax: Axes, positions: Positions, names: list[str], term: str | None
     ) -> None:
         n_infinite, any_estimate = 0, False
         for number, name in enumerate(names):
@@ -429,7 +429,7 @@ class BoundCurveDisplay:
         ax.set_ylabel(f"{what} on the\nprobability of error (log scale)")
         legend_beside(ax)
 
-    def _draw_errors(self, ax: Any, positions: Positions) -> None:
+    def _draw_errors(self, ax: Axes, positions: Positions) -> None:
         train = self._table(lambda report: report.train_error)
         test = self._table(
             lambda report: np.nan if report.test_error is None else report.test_error
@@ -454,11 +454,11 @@ class BoundCurveDisplay:
 
 
 def _draw_curve(
-    ax: Any,
+    ax: Axes,
     places: np.ndarray,
     numeric: np.ndarray,
     table: np.ndarray,
-    style: Mapping[str, str],
+    style: Mapping[str, Any],
     label: str,
     hollow: np.ndarray | bool = False,
 ) -> None:
@@ -467,7 +467,7 @@ def _draw_curve(
     finite = np.isfinite(mean)
     marked = finite & hollow
     point = {**style, "linestyle": "none"}
-    white = {"markerfacecolor": "white"}
+    white: dict[str, Any] = {"markerfacecolor": "white"}
 
     rows = np.flatnonzero(numeric & finite)
     rows = rows[np.argsort(places[rows], kind="stable")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -13,11 +14,42 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_rnnbound.validation import DTYPES, as_array_like, as_steps
+from sklearn_rnnbound.state import Fitted, restored, versioned
+from sklearn_rnnbound.validation import DTYPES, as_array_like, as_steps, restored_on_failure
 
 __all__ = ["SequencePadder", "SequenceScaler"]
 
 _NUMBERS_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True)
+class _FittedPadder(Fitted):
+    length_: int
+    n_features_in_: int
+    n_samples_fit_: int
+
+    def check(self, constraints: dict[str, list[Any]]) -> None:
+        if not (self.length_ and self.n_features_in_):
+            raise ValueError("length_ and n_features_in_ must be positive")
+
+
+@dataclass(frozen=True)
+class _FittedScaler(Fitted):
+    shapes: ClassVar[dict[str, str]] = {"mean_": "d", "scale_": "d", "feature_names_in_": "c:O"}
+
+    mean_: np.ndarray
+    scale_: np.ndarray
+    n_features_in_: int
+    n_samples_fit_: int
+    _fitted_on_3d: bool
+    feature_names_in_: np.ndarray | None = None
+
+    def check(self, constraints: dict[str, list[Any]]) -> None:
+        d = len(self.mean_)
+        if (self.scale_ <= 0).any():
+            raise ValueError("scale_ must be positive")
+        if self.n_features_in_ != d and (self._fitted_on_3d or self.n_features_in_ % d):
+            raise ValueError(f"n_features_in_ must go with the {d} numbers of mean_")
 
 
 class SequencePadder(TransformerMixin, BaseEstimator):
@@ -105,9 +137,10 @@ class SequencePadder(TransformerMixin, BaseEstimator):
             numbers of features.
         """
         series = _as_series(X)
-        self.n_features_in_ = series[0].shape[1]
-        self.length_ = max(map(len, series)) if self.length is None else int(self.length)
-        self.n_samples_fit_ = len(series) if self.length is None else 0
+        with restored_on_failure(self):
+            self.n_features_in_ = series[0].shape[1]
+            self.length_ = max(map(len, series)) if self.length is None else int(self.length)
+            self.n_samples_fit_ = len(series) if self.length is None else 0
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -155,6 +188,12 @@ class SequencePadder(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         return _sequence_tags(super().__sklearn_tags__())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return versioned(super().__getstate__(), _FittedPadder)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(restored(self, state, _FittedPadder))
 
 
 def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
@@ -225,7 +264,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         without `with_std`.
     n_features_in_ : int
         d for 3-D input, the number of columns for 2-D input.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, when `fit` was given a data frame with str names.
     n_samples_fit_ : int
         Number of samples that means and standard deviations were computed from; 0 without
@@ -299,18 +338,19 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             columns that is no multiple of `step_size`.
         """
         X, ndim = as_array_like(X)
-        if ndim == 3:
-            X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
-            self.n_features_in_ = X.shape[2]
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        else:
-            X = validate_data(self, X, dtype=DTYPES)
-        self._fitted_on_3d = ndim == 3
-        mean, scale = _moments(as_steps(X, self.step_size))
-        self.mean_ = mean if self.with_mean else np.zeros_like(mean)
-        self.scale_ = scale if self.with_std else np.ones_like(scale)
-        self.n_samples_fit_ = len(X) if self.with_mean or self.with_std else 0
+        with restored_on_failure(self):
+            if ndim == 3:
+                X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
+                self.n_features_in_ = X.shape[2]
+                if hasattr(self, "feature_names_in_"):
+                    del self.feature_names_in_
+            else:
+                X = validate_data(self, X, dtype=DTYPES)
+            self._fitted_on_3d = ndim == 3
+            mean, scale = _moments(as_steps(X, self.step_size))
+            self.mean_ = mean if self.with_mean else np.zeros_like(mean)
+            self.scale_ = scale if self.with_std else np.ones_like(scale)
+            self.n_samples_fit_ = len(X) if self.with_mean or self.with_std else 0
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -399,6 +439,12 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         return _sequence_tags(super().__sklearn_tags__())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return versioned(super().__getstate__(), _FittedScaler)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(restored(self, state, _FittedScaler))
 
 
 def _sequence_tags(tags: Tags) -> Tags:
