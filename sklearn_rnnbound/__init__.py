@@ -1,5 +1,6 @@
 """Recurrent classifiers in scikit-learn's manner that come with a generalization bound."""
 
+from sklearn_rnnbound._version import __version__ as __version__
 from sklearn_rnnbound.bounds import BOUNDS, Bound, Term
 from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.cross_validation import CrossValidatedBoundReport, cross_validate_bounds
@@ -30,4 +31,3 @@ __all__ = [
     "neg_bound_scorer",
     "save",
 ]
-__version__ = "0.1.0"

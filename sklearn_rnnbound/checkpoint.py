@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from sklearn_rnnbound._version import __version__
 
 __all__ = ["Checkpoint", "check_checkpoint", "fingerprint"]
 
@@ -65,9 +66,7 @@ def fingerprint(settings: Iterable[Any], tensors: Iterable[torch.Tensor | None])
     fingerprint : str
         Hexadecimal digits.
     """
-    # Not imported, since the package imports this module.
-    version = sys.modules["sklearn_rnnbound"].__version__
-    digest = hashlib.sha256(repr((_FORMAT, version, torch.__version__, *settings)).encode())
+    digest = hashlib.sha256(repr((_FORMAT, __version__, torch.__version__, *settings)).encode())
     for tensor in tensors:
         form = None if tensor is None else (tensor.dtype, tuple(tensor.shape))
         digest.update(repr(form).encode())

@@ -10,16 +10,16 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import sys
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import UnionType
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from sklearn_rnnbound._version import __version__
 from sklearn_rnnbound.bounds import Setting
 from sklearn_rnnbound.constraints import Box, WeightConstraints, row_norm
 from sklearn_rnnbound.statistics import SampleStatistics
@@ -57,7 +57,6 @@ class Fitted:
         """
 
 
-_T = TypeVar("_T")
 _hints = functools.cache(get_type_hints)
 
 
@@ -76,9 +75,7 @@ def versioned(state: dict[str, Any], fitted: type[Fitted]) -> dict[str, Any]:
     state : dict
         The same as plain things, with the format and the version of the package.
     """
-    # Not imported, since the package imports this module.
-    version = sys.modules["sklearn_rnnbound"].__version__
-    plain = {**_plain_attributes(state, fitted), "_format": FORMAT, "_version": version}
+    plain = {**_plain_attributes(state, fitted), "_format": FORMAT, "_version": __version__}
     # In one order, whatever way they came.
     return dict(sorted(plain.items()))
 
@@ -162,7 +159,7 @@ def restored(estimator: Any, state: dict[str, Any], fitted: type[Fitted]) -> dic
         validate_parameter_constraints(kind._parameter_constraints, given, kind.__name__)
         found = {name: attributes.pop(name) for name in known.intersection(attributes)}
         arrays: dict[str, np.ndarray] = {}
-        values = _record(fitted, found, "", arrays)
+        values: Fitted = _record(fitted, found, "", arrays)
         _check_arrays(arrays, fitted.shapes)
         values.check(kind._parameter_constraints)
     except ValueError as error:
@@ -194,14 +191,14 @@ def _requests(estimator: Any, plain: Any) -> MetadataRequest:
     return made
 
 
-def _record(kind: type[_T], value: dict[str, Any], name: str, arrays: dict[str, np.ndarray]) -> _T:
+def _record(kind: Any, value: dict[str, Any], name: str, arrays: dict[str, np.ndarray]) -> Any:
     """Instance of a dataclass from its fields."""
     hints = _hints(kind)
     prefix = f"{name}." if name else ""
     parts = {}
     # In the order of the fields: of two shapes that differ the later one is named.
     # That the kind is a dataclass is more than its type can say.
-    for field in fields(kind):  # type: ignore[arg-type]
+    for field in fields(kind):
         key = field.name
         if key in value:
             parts[key] = _typed(hints[key], value[key], f"{prefix}{key}", arrays)

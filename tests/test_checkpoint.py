@@ -484,7 +484,7 @@ def test_other_versions_and_numbers_of_threads_are_another_fit(base, small, monk
     assert name_of(clone(base).set_params(n_threads=2), *small) != expected
     for target, value in (
         ("sklearn_rnnbound.checkpoint._FORMAT", 0),
-        ("sklearn_rnnbound.__version__", "0.0.0"),
+        ("sklearn_rnnbound.checkpoint.__version__", "0.0.0"),
         ("torch.__version__", "2.0.0"),
     ):
         with monkeypatch.context() as patch:

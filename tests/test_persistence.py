@@ -524,6 +524,12 @@ def as_npy(array, **options):
     return stream.getvalue()
 
 
+def with_header(dtype, shape, data=bytes(32)):
+    """An array in NumPy's format that says something of itself."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, fitted):
     """A file of a classifier with noise."""
@@ -617,34 +623,38 @@ def test_members_that_are_read_again_and_again_are_refused(saved, scratch):
     [
         b"",
         b"\x93NUMPY",
+        b"\x93NUMPY\x09\x09" + as_npy(np.zeros(4))[8:],
         as_npy(np.zeros(4))[:-1],
         as_npy(np.zeros(4)) + b"\0",
-        as_npy(np.zeros(4)).replace(b"(4,)", b"(9,)"),
-        as_npy(np.zeros(10)).replace(b"(10,)", b"(99**9,)"),
-        as_npy(np.zeros(0)).replace(b"(0,), }" + b" " * 14, b"(1000000000000000,), }"),
-        as_npy(np.zeros(4)).replace(b"(4,), }  ", b"(-4,-1), }"[:9]),
-        as_npy(np.zeros(0, "U1")).replace(b"<U1", b"<U0").replace(b"(0,) ", b"(99,)"),
+        with_header("<f8", (5,)),
+        with_header("<f8", (10**15,)),
+        with_header("<f8", (-4, -1)),
+        with_header("<f8", "(99**9,)"),
+        with_header("<f8", "-" * 9000 + "1"),
+        with_header("<U0", (10**15,), b""),
+        with_header("|O", (4,)),
         as_npy(np.zeros(2, "i4, i4")),
         as_npy(np.array([{}], object), allow_pickle=True),
-        as_npy(np.zeros(4)).replace(b"{'descr'", b"{" + b"-" * 7 + b"1"),
     ],
 )
-def test_arrays_that_are_not_what_their_header_says_are_refused(member, saved, scratch):
-    tree, members = unpacked(saved)
-    U = tree["content"]["content"]["U_"]["file"]
-    assert members[U] != member
-    packed(tree, {**members, U: member}, scratch)
+def test_arrays_that_are_not_what_their_header_says_are_refused(member, scratch):
+    # scikit-learn does not look at what it is given.
+    save(StandardScaler().fit(np.eye(4)), scratch)
+    tree, members = unpacked(scratch)
+    file = tree["content"]["content"]["mean_"]["file"]
+    packed(tree, {**members, file: as_npy(np.ones(4))}, scratch)
+    np.testing.assert_array_equal(load(scratch).mean_, np.ones(4))
+    packed(tree, {**members, file: member}, scratch)
     assert isinstance(refusal(scratch), ValueError)
 
 
-def test_a_number_may_not_be_made_of_many_bytes(saved, scratch):
+@pytest.mark.parametrize("kind", ["numpy.void", "numpy.bytes_"])
+def test_a_number_may_not_make_many_bytes(kind, saved, scratch):
     # numpy.void(n) has n bytes.
     tree, members = unpacked(saved)
-    tree["content"]["content"]["delta"] = node(
-        "NdArrayNode", "numpy.void", type="numpy", file="n.npy"
-    )
+    tree["content"]["content"]["delta"] = node("NdArrayNode", kind, type="numpy", file="n.npy")
     packed(tree, {**members, "n.npy": as_npy(np.array(10**10))}, scratch)
-    refusal(scratch)
+    assert kind in str(refusal(scratch))
 
 
 def test_references_that_double_are_no_bomb(saved, scratch):
