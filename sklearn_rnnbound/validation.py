@@ -83,7 +83,7 @@ def as_weights(sample_weight: Any, X: Any) -> np.ndarray:
     given = _as_array(sample_weight, "sample_weight", "sample_weight must be one-dimensional")
     _check_numbers(given, "sample_weight")
     with conversion("sample_weight"):
-        if isinstance(given, Real) or np.ndim(given) == 0:
+        if isinstance(given, Real) or getattr(given, "ndim", 1) == 0:
             given = np.full(_num_samples(X), given)
         weights = _check_sample_weight(given, X, dtype=np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
