@@ -5,21 +5,21 @@ PIP_ARGS ?=
 
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-shuffled test-min test-pre coverage dist lint docs docs-check bench bench-scale clean
+.PHONY: demo test test-all test-shuffled test-min test-pre coverage mutation dist lint docs docs-check bench bench-scale clean
 
 demo: .venv/.stamp
 	$(BIN)/python examples/demo.py
 
 # scikit-learn's array API checks need SciPy's; plots need no screen.
-TESTING := test test-all test-shuffled test-min test-pre coverage dist
+TESTING := test test-all test-shuffled test-min test-pre coverage mutation dist
 $(TESTING): export SCIPY_ARRAY_API = 1
 $(TESTING): export MPLBACKEND = Agg
 
 test: .venv/.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-all: .venv/.stamp
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n 2 -m ""
 
 # What one test leaves behind must not matter to another: in two processes, any order, two times.
 test-shuffled: .venv/.stamp
@@ -39,6 +39,12 @@ test-pre:
 # Lines and branches; fails below the share that pyproject.toml sets.
 coverage: .venv/.stamp
 	$(BIN)/python -m pytest -n 2 --cov
+
+# Small changes to what bounds are made of must fail a test: what survives is printed. All modules
+# take half an hour; a few:  make mutation MODULES="bounds/paper constraints"
+mutation: .venv/.stamp
+	$(BIN)/python -m pip install $(PIP_ARGS) mutmut==3.8.1
+	$(BIN)/python tests/mutation.py $(MODULES)
 
 # What a release uploads, tried as users get it: the wheel in an empty environment, and the tests
 # of the source archive.

@@ -13,6 +13,9 @@ from sklearn.model_selection import train_test_split
 from sklearn_rnnbound import RNNBoundClassifier
 from sklearn_rnnbound.datasets import load_digit_sequences
 
+# A script; what it needs is no part of the development environment.
+collect_ignore = ["mutation.py"]
+
 
 def pytest_configure(config):
     # Short trainings are the rule here; the tests of the warning itself ask for it.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sklearn_rnnbound.bounds import BOUNDS, NotApplicableError, Setting
 from sklearn_rnnbound.bounds.comparison import (
+    ORDER_ONLY,
     chen2019,
     golowich2018,
     trivial,
@@ -215,6 +216,14 @@ def test_orders_match_the_transcription(L, d, m, k, scale):
     assert chen2019(sums, Setting(margin=0.3)).value == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.parametrize("row", [zhang2018, chen2019])
+def test_orders_have_no_best_margin(row):
+    auto, one, half = (row(complete(), Setting(margin=m)) for m in ("auto", 1.0, 0.5))
+    assert (auto.margin, one.margin, half.margin) == (1.0, 1.0, 0.5)
+    assert auto.value == one.value
+    assert half.value == pytest.approx(2 * one.value)
+
+
 def test_orders_overflow_to_infinity():
     sums = complete()
     network = replace(sums.network, spectral_w=1e200)
@@ -262,7 +271,9 @@ def rows(norms, k, unit_types=1, **changes):
 @pytest.mark.parametrize("k", [2, 3])
 @pytest.mark.parametrize("norms", NORMS)
 def test_every_row_is_well_formed(norms, k, unit_types, known):
-    for name, bound in rows(norms, k, unit_types, min_eigenvalue_known=known).items():
+    found = rows(norms, k, unit_types, min_eigenvalue_known=known)
+    assert {name for name in found if found[name].kind == "order_only"} == ORDER_ONLY
+    for name, bound in found.items():
         assert bound.name == name
         assert math.fsum(term.value for term in bound.terms) == pytest.approx(bound.value)
         assert float(bound) == bound.value
@@ -270,7 +281,7 @@ def test_every_row_is_well_formed(norms, k, unit_types, known):
         assert (bound.kind == "order_only") is (name in {"zhang2018", "chen2019"})
         if bound.kind == "order_only":
             assert [term.name for term in bound.terms] == ["order"]
-            assert bound.delta is None
+            assert (bound.delta, bound.vacuous, bound.reason) == (None, False, "")
         else:
             assert bound.delta == 0.05
             assert bound.vacuous is (bound.value >= 1)

@@ -1,5 +1,6 @@
 """Projections against a quadratic program, bisection, a sort and every order of summation."""
 
+from dataclasses import FrozenInstanceError
 from fractions import Fraction
 
 import numpy as np
@@ -330,6 +331,15 @@ def test_rows_inside_stay_as_they_are_beside_rows_outside(dtype, width):
     assert (result[1::2] != rows[1::2]).any(axis=1).all()
 
 
+def test_a_row_at_the_limit_stays_beside_a_row_outside():
+    # For one column the limit is 1 - eps.
+    limit = 1 - np.finfo(np.float64).eps
+    assert projected(np.array([[limit], [2.0], [-limit]]), 1.0)[[0, 2], 0].tolist() == [
+        limit,
+        -limit,
+    ]
+
+
 @pytest.mark.parametrize("radius", [10.0, (5.0, 5.0), None])
 def test_rows_inside_stay_as_they_are(radius):
     rows = np.random.default_rng(0).uniform(-0.5, 0.5, size=(10, 8))
@@ -423,10 +433,12 @@ def test_no_point_within_the_sign_budgets_is_nearer_and_no_sign_flips(v, w, budg
 
 
 def test_row_norms():
-    A = np.array([[1.0, -2.0], [3.0, 0.5]], dtype=np.float32)
+    A = np.array([[1.0, -2.0], [3.0, 0.5], [-1.5, -1.0]], dtype=np.float32)
     assert row_norm(A) == 3.5
     assert row_norm(A, 1.0) == 3.5
-    assert row_norm(A, (1.0, 1.0)) == (3.5, 2.0)
+    assert row_norm(A, (1.0, 1.0)) == (3.5, 2.5)
+    # In single precision the second entry would be lost.
+    assert row_norm(np.array([[1.0, 2.0**-24]], dtype=np.float32)) == 1 + 2.0**-24
 
 
 def random_weights(seed, m=4, d=3, k=2):
@@ -479,7 +491,7 @@ def test_two_unit_types_are_projected_on_signs_blocks_and_ball_together(seed, si
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_fresh_weights_are_oriented_without_losing_their_size(k):
-    U, W, V = random_weights(0, k=k)
+    U, W, V = random_weights(0, m=5, k=k)
     sizes = [weight.abs() for weight in (U, W, V)]
     if k == 2:
         # The halves speak for and against class 1 alone.
@@ -487,10 +499,11 @@ def test_fresh_weights_are_oriented_without_losing_their_size(k):
     WeightConstraints(unit_types=2).orient_(U, W, V)
     for weight, size in zip((U, W, V), sizes, strict=True):
         torch.testing.assert_close(weight.abs(), size)
-    assert (U[:2] >= 0).all()
-    assert (U[2:] <= 0).all()
-    assert (V[:, :2] >= 0).all()
-    assert (V[:, 2:] <= 0).all()
+    # Of five units three are of the first type.
+    assert (U[:3] >= 0).all()
+    assert (U[3:] <= 0).all()
+    assert (V[:, :3] >= 0).all()
+    assert (V[:, 3:] <= 0).all()
     assert (W >= 0).all()
 
 
@@ -563,12 +576,99 @@ def test_class_zero_of_two_is_read_out_as_zero_under_two_unit_types():
     assert three[2].any(1).all()
 
 
+@pytest.mark.parametrize("diverged", [False, True])
 @pytest.mark.parametrize("radius", [2.0, (1.0, 0.9)])
-def test_weights_inside_are_not_written_to(radius):
+def test_weights_inside_are_not_written_to(radius, diverged):
     weights = [weight / 20 for weight in random_weights(0)]
+    if diverged:
+        weights[1][0] = np.nan
     versions = [weight._version for weight in weights]
     WeightConstraints(radius, radius, radius).project_(*weights)
     assert [weight._version for weight in weights] == versions
+
+
+def test_nothing_is_constrained_by_default():
+    assert WeightConstraints() == WeightConstraints(None, None, None, 1, None)
+    weights = random_weights(0)
+    constraints = WeightConstraints()
+    constraints.orient_(*weights)
+    constraints.project_(*weights)
+    for weight, before in zip(weights, random_weights(0), strict=True):
+        assert torch.equal(weight, before)
+
+
+def test_what_is_kept_for_speed_is_no_part_of_the_constraints():
+    used, fresh = WeightConstraints(0.1, 0.1, 0.1), WeightConstraints(0.1, 0.1, 0.1)
+    used.project_(*random_weights(0))
+    boxed = WeightConstraints(box=box_around(random_weights(1), 0.5))
+    boxed.project_(*random_weights(0))
+    assert used == fresh
+    assert boxed == WeightConstraints(box=boxed.box)
+    assert repr(used) == repr(fresh)
+    with pytest.raises(TypeError):
+        WeightConstraints(None, None, None, 1, None, {})
+    for record in (used, boxed.box):
+        name = next(iter(vars(record)))
+        with pytest.raises(FrozenInstanceError):
+            setattr(record, name, None)
+
+
+def test_a_box_fits_into_radii_that_all_its_weights_satisfy():
+    # Up to 1.5 * 0.4 + 1.5 * 0.2 in a row of U, and 1.5 * 0.4 and 1.5 * 0.2 by sign.
+    U, W, V = torch.tensor([[0.4, -0.2]]), torch.tensor([[0.5]]), torch.tensor([[1.0], [-1.0]])
+    box, like = box_around((U, W, V), 1.0), torch.zeros((), dtype=torch.float64)
+    radii = {"beta_u": 0.91, "beta_w": (0.76, 0.0), "beta_v": 1.51}
+    constraints = WeightConstraints(**radii)
+    assert constraints.with_box(box, like) == WeightConstraints(**radii, box=box)
+    assert WeightConstraints().with_box(box, like) == WeightConstraints(box=box)
+    for name, tight in {"beta_u": 0.89, "beta_w": (0.74, 0.0), "beta_v": (1.51, 1.49)}.items():
+        with pytest.raises(ValueError, match=f"box_width=1 lets weights leave {name}"):
+            WeightConstraints(**{**radii, name: tight}).with_box(box, like)
+
+
+def test_form_tells_what_a_stack_must_share():
+    box = box_around(random_weights(0), 0.5)
+    forms = [
+        WeightConstraints(1.0, 2.0, None),
+        WeightConstraints((0.5, 0.5), 2.0, None),
+        WeightConstraints(1.0, (0.5, 0.5), None),
+        WeightConstraints(1.0, 2.0, (0.5, 0.5)),
+        WeightConstraints(1.0, 2.0, None, unit_types=2),
+        WeightConstraints(box=box),
+        WeightConstraints(box=box_around(random_weights(0), 0.5)),
+    ]
+    assert len({one.form for one in forms}) == len(forms)
+    assert forms[0].form == WeightConstraints(None, 0.3, 1.0).form
+    assert forms[5].form == WeightConstraints(box=box).form
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_stack_of_different_radii_is_projected_as_each_model_alone(dtype):
+    sets = [
+        WeightConstraints(0.8, (0.3, 0.2), 0.5),
+        WeightConstraints(None, (0.3, 0.7), 0.5),
+        WeightConstraints(0.1, (0.1, 0.2), 0.5),
+    ]
+    _, stack, _ = stack_of_weights(dtype, n_models=3)
+    expected = [[weight[i].clone() for weight in stack] for i in range(3)]
+    for alone, weights in zip(sets, expected, strict=True):
+        alone.project_(*weights)
+    together = WeightConstraints.stacked(sets, torch.device("cpu"))
+    # What all share stays a number, and every tensor is in double precision.
+    assert (together.beta_v, together.unit_types) == (0.5, 1)
+    assert together.beta_u.tolist() == [[0.8], [np.inf], [0.1]]
+    assert together.beta_w[0].tolist() == [[0.3], [0.3], [0.1]]
+    assert together.beta_w[1].tolist() == [[0.2], [0.7], [0.2]]
+    assert together.beta_u.dtype == torch.float64
+    together.project_(*stack)
+    for i, weights in enumerate(expected):
+        for weight, stacked in zip(weights, stack, strict=True):
+            assert torch.equal(stacked[i], weight)
+
+
+def test_sets_that_are_equal_are_stacked_as_they_are():
+    same = WeightConstraints(0.8, (0.3, 0.2), None, unit_types=2)
+    assert WeightConstraints.stacked([same, same], torch.device("cpu")) == same
 
 
 def stack_of_weights(dtype, m=5, d=3, k=2, n_models=4, gap=3):

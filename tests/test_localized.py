@@ -188,6 +188,9 @@ def test_row_overflows_to_infinity():
         bound = localized(sums, Setting(margin=margin))
         assert (bound.value, bound.vacuous) == (math.inf, True)
         assert bound.reason
+    # Hidden units that overflow beside weights that are known to a point.
+    infinite = BoxStatistics(tuple(ends), tuple(ends), np.full((5000, 2), np.inf), 0.0, 10)
+    assert localized(replace(sums, box=infinite), Setting(margin=1.0)).value == math.inf
 
 
 def test_row_needs_a_box():

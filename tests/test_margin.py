@@ -81,7 +81,7 @@ def test_margin_fixed_beforehand():
         0.04,
     )
     assert {"a line", "a note"} <= set(bound.assumptions)
-    assert bound.vacuous is False
+    assert (bound.vacuous, bound.reason) == (False, "")
 
 
 def test_best_margin_of_the_grid_pays_its_share():
@@ -180,3 +180,6 @@ def test_single_precision_margins_are_compared_in_double_precision():
     # 0.1 in single precision is a little more than 0.1.
     assert indicator_risk(margins)(0.1) == 0.0
     assert ramp_risk(margins)(0.2) == pytest.approx((1 - float(margins[0]) / 0.2) / 2, rel=1e-14)
+    # 2^24 + 3 is no number in single precision: 4 - (2^24 + 3) / 2^25.
+    margins = np.array([2.0**24, 1.0, 1.0, 1.0], dtype=np.float32)
+    assert ramp_risk(margins)(2.0**25) == (3.5 - 3 / 2**25) / 4

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_rnnbound.bounds import NotApplicableError, Setting
-from sklearn_rnnbound.bounds._numeric import kl_inverse, power_sum
+from sklearn_rnnbound.bounds._numeric import kl_inverse, log_of, power_sum
 from sklearn_rnnbound.bounds.occam import BITS, occam, occam_kl, quantized
 from sklearn_rnnbound.statistics import QuantizedErrors
 
@@ -73,6 +73,10 @@ def test_kl_inverse_is_monotone_and_below_pinsker(q, c, more):
     assert p <= q + math.sqrt(c / 2) + 1e-6
 
 
+def test_logarithm_of_a_share_that_has_vanished():
+    assert (log_of(1.0), log_of(0.5), log_of(0.0)) == (0.0, -math.log(2), -math.inf)
+
+
 @pytest.mark.parametrize("beta_w", [0.0, 0.5, 1.0, math.nextafter(1, 0), math.nextafter(1, 2), 2.0])
 def test_power_sum(beta_w):
     weights = np.array([3.0, 0.0, 2.0, 5.0])
@@ -80,10 +84,20 @@ def test_power_sum(beta_w):
     assert power_sum(beta_w, weights, 0.5, 4.0) == pytest.approx(expected, rel=1e-12)
 
 
+def test_power_sum_of_plain_numbers_is_exact():
+    # A detour through logarithms would cost digits.
+    assert power_sum(0.5, np.array([3.0, 0.0, 2.0, 5.0]), 0.5, 4.0) == 2 * (3 + 0.5 + 0.625)
+    assert power_sum(0.0, np.array([3.0, 7.0]), 1.5) == 4.5
+
+
 def test_power_sum_over_and_underflow():
     assert power_sum(3.0, np.ones(5000)) == math.inf
     assert power_sum(3.0, np.ones(5000), 0.0) == 0.0
     assert power_sum(3.0, np.zeros(5000)) == 0.0
+    # Infinite weights have no logarithms to add up.
+    assert power_sum(0.5, np.array([1.0, math.inf]), 2.0) == math.inf
+    assert power_sum(1e-200, np.array([1.0, 1.0, math.inf]), 2.0) == math.inf
+    assert power_sum(0.0, np.array([1.0, math.inf]), 2.0) == 2.0
     # 3^999 times 1e-300 and 1e-100: about 1.3e476 * 1e-400, finite although the sum is not.
     exact = Decimal(3) ** 1000 / 2 * Decimal("1e-400")
     assert power_sum(3.0, np.ones(1000), 1e-300, 1e-100) == pytest.approx(float(exact), rel=1e-9)
@@ -93,6 +107,10 @@ def test_power_sum_over_and_underflow():
 
 
 # ---- the code ----
+
+
+def test_numbers_of_bits():
+    assert (min(BITS), max(BITS), len(BITS)) == (1, 16, 16)
 
 
 def description(rounded, exponent, bits):

@@ -56,6 +56,13 @@ def test_best_prior_of_the_grid(distance, size, posterior):
     assert prior == 2.0 ** round(math.log2(prior))
 
 
+def test_best_prior_by_hand():
+    # lambda^2 = s^2 + distance / size = 1 + 3: the cell 2^1 has the share 1/6.
+    nats, prior = prior_kl(30.0, 10, 1.0)
+    assert prior == 2.0
+    assert nats == pytest.approx(5 * (0.25 - 1 + math.log(4)) + 30 / 8 + math.log(6))
+
+
 POSTERIOR = PosteriorErrors(0.1, 3.0, 30, 0.12, 50.0, "zero")
 
 

@@ -391,8 +391,16 @@ def test_bound_at_the_edge_of_overflow(name, margin, number):
         assert bound.value > 1e250
 
 
-def test_huge_noise_is_no_error():
-    assert theorem3(statistics(make_case()), replace(FIXED, noise_std=1e200)).value > 1e199
+@pytest.mark.parametrize("number", [float, np.float64])
+def test_huge_noise_is_no_error(number):
+    setting = replace(FIXED, noise_std=number(1e200))
+    assert theorem3(statistics(make_case()), setting).value > 1e199
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_sums_over_the_sample_that_overflow(name):
+    sums = changed(statistics(make_case()), square_sums=np.full((3, 2), 1e308))
+    assert THEOREMS[name](sums, FIXED).value == math.inf
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

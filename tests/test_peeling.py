@@ -1,7 +1,7 @@
 """Peeling over time steps against a slow transcription, against truth, and at its limits."""
 
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from functools import cache
 
 import numpy as np
@@ -527,6 +527,32 @@ ORIGINS = {
 }
 
 
+def test_two_types_of_many_features_are_peeled_with_an_exponential():
+    # The signs of W are given, so that the logarithm holds no power of 2.
+    case = slow.make_case(1, L=4, d=100, k=3, unit_types=2)
+    radii = {"beta_u": 1.0, "beta_w": 0.9, "beta_v": 1.0}
+    setting = Setting(**radii, unit_types=2, margin=0.7)
+    bound = peeling(replace(slow.statistics(case), noisy=None), setting)
+    assert "complexity by Theorem P" in bound.assumptions
+    _, log_sum = theorem_p(norms_of(case.X), **radii, signed=True)
+    assert bound.term("complexity") == pytest.approx(12 / 0.7 * log_sum / len(case.X), rel=1e-12)
+
+
+@pytest.mark.parametrize(("k", "d"), [(2, 2), (3, 1), (3, 2)])
+def test_population_form_is_of_two_classes_and_one_feature(k, d):
+    case = slow.make_case(3, k=k, d=d)
+    sums = replace(slow.statistics(case, decay=0.5 if d == 1 else None), noisy=None)
+    setting = Setting(1.0, (0.5, 0.0), 1.0, margin=0.7)
+    bound = peeling(sums, replace(setting, input_bound=9.0))
+    assert bound == peeling(sums, setting)
+
+
+def test_records_do_not_change():
+    kind = UnitType(1.0, 0.5, 1.0)
+    with pytest.raises(FrozenInstanceError):
+        kind.w = 0.6
+
+
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_row_says_where_its_complexity_comes_from(origin):
     d, fixed = ORIGINS[origin]
@@ -601,7 +627,7 @@ def test_population_form(beta_u, beta_w, beta_v, unit_types, margin):
     case, copies = slow.make_case(3, n=20, L=4, d=1, unit_types=unit_types), 100
     case = replace(case, X=np.sign(case.X))
     fixed = (beta_u, beta_w, beta_v)
-    setting = Setting(*fixed, unit_types=unit_types, input_bound=1.0, margin=margin, delta=0.1)
+    setting = Setting(*fixed, unit_types=unit_types, input_bound=1.5, margin=margin, delta=0.1)
     limits = slow.score(fixed, case.norms(fixed), 2, unit_types)
     decay = sum(limits.types[0]["w"])
     sums = replace(slow.statistics(case, fixed, decay=decay), noisy=None)
@@ -623,7 +649,7 @@ def test_population_form(beta_u, beta_w, beta_v, unit_types, margin):
     for name in ("whole", "shared"):
         values[name] = slow.at_best(
             lambda alpha, left, name=name: slow.population_form(
-                X, margins, limits, 1.0, alpha, left, part if name == "whole" else left
+                X, margins, limits, 1.5, alpha, left, part if name == "whole" else left
             ),
             margin,
             part * limits.share,
@@ -632,7 +658,7 @@ def test_population_form(beta_u, beta_w, beta_v, unit_types, margin):
     assert values["whole"] * (1 - 1e-9) <= bound.value <= values["shared"] * (1 + 1e-9)
     assert [term.name for term in bound.terms] == ["empirical_risk", "complexity", "confidence"]
     text = "\n".join(bound.assumptions)
-    for line in ("|x| <= 1, known beforehand", "half of delta for it", "beta_w = "):
+    for line in ("|x| <= 1.5, known beforehand", "half of delta for it", "beta_w = "):
         assert line in text
     # It is the population form that won.
     without = peeling(replace(sums, clean=clean), replace(setting, input_bound=None))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_rnnbound.bounds import NotApplicableError, Setting
-from sklearn_rnnbound.bounds.paper import theorem1, theorem2, theorem3
+from sklearn_rnnbound.bounds.paper import NEVER_BELOW_ONE, theorem1, theorem2, theorem3
 from sklearn_rnnbound.bounds.refined import difference_part, linear_part, refined
 
 few_examples = settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -91,6 +91,9 @@ def test_parts_by_hand():
     assert difference_part(sums, n=4, beta_u=2.0, beta_w=0.5, beta_v=3.0) == pytest.approx(18.0)
     assert linear_part(3.0, 8.0, 4) == 6.0
     assert linear_part(3.0, math.inf, 4) == math.inf
+    # No radius is stronger than no knowledge of the spectrum.
+    assert linear_part(0.0, math.inf, 4) == 0.0
+    assert linear_part(1.0, 8.0, 4) == 2.0
 
 
 def test_difference_part_overflows_to_infinity():
@@ -203,7 +206,7 @@ def check_row(case, setting, moment, noisy):
     assert bound.delta == setting.delta
     assert bound.vacuous is True
     assert bound.value >= 1
-    assert bound.reason
+    assert bound.reason == NEVER_BELOW_ONE
 
 
 @pytest.mark.parametrize("margin", [0.7, "auto"])
@@ -263,6 +266,38 @@ def test_assumptions_say_where_every_number_comes_from(k, moment, noise_std, lin
         assert line in text
     assert ("scalar score" in text) is (k == 2)
     assert (f"noise of standard deviation {noise_std:g}, one fresh draw" in text) is (noise_std > 0)
+
+
+def test_spectrum_without_a_floor_by_hand():
+    # One step, so c_1 = 2, and sum_i |x_i|^2 = 4: the norm is sqrt(4 / 4 / 0.25) = 2.
+    sums = slow.statistics(slow.make_case(3, n=9, L=1, d=2, k=3), eigenvalue=0.25)
+
+    def linear(square_sums, **changes):
+        inputs = replace(sums.clean, square_sums=np.array(square_sums), fisher_rao=1.0)
+        setting = Setting(1.0, 0.5, 1.0, fisher_rao_max=1.0, margin=1.0)
+        return refined(replace(sums, clean=inputs, noisy=None, **changes), setting).term("linear")
+
+    assert linear([[3.0, 1.0]]) == pytest.approx(12 * 2 / 9)
+    assert linear([[3.0, 1.0]], min_eigenvalue=0.0) == math.inf
+    assert linear([[0.0, 0.0]]) == linear([[0.0, 0.0]], min_eigenvalue=0.0) == 0.0
+    assert linear([[1e308, 1e308]]) == math.inf
+
+
+def test_a_floor_of_zero_needs_no_estimate():
+    # What the sample says of the spectrum is left alone where it supports no floor.
+    sums = slow.statistics(slow.make_case(2, n=9, L=2), eigenvalue=0.0, whitened=3.0)
+    setting = Setting(1.4, 0.6, 1.8, input_bound=5.5, noise_std=0.4, margin=0.7)
+    bound = refined(sums, setting)
+    assert bound.kind == "certified"
+    assert "spectrum of the second moment bounded below by 0.16" in bound.assumptions
+
+
+def test_without_the_norm_of_the_scalar_score_the_other_one_counts():
+    sums = slow.statistics(slow.make_case(2, L=2), eigenvalue=0.1)
+    noisy = replace(sums.noisy, scalar_fisher_rao=None)
+    setting = Setting(1.4, 0.6, 1.8, noise_std=0.4, margin=0.7)
+    bound, other = refined(replace(sums, noisy=noisy), setting), refined(sums, setting)
+    assert other.value <= bound.value < math.inf
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -354,4 +389,11 @@ def test_row_overflows_to_infinity(margin, noisy):
     setting = Setting(1.0, 3.0, 1.0, margin=margin, input_bound=1.0, noise_std=0.4 * noisy)
     bound = refined(sums, setting)
     assert (bound.value, bound.vacuous) == (math.inf, True)
+    # Sums over the sample that overflow when they are weighted by their step.
+    largest = {"step_abs_sums": np.full(5000, 1e308), "fisher_rao": math.inf}
+    half = replace(sums.noisy or sums.clean, **largest)
+    sums = replace(sums, noisy=half) if noisy else replace(sums, clean=half)
+    for beta_w in (0.5, 0.0):
+        bound = refined(sums, replace(setting, beta_w=beta_w, input_bound=None))
+        assert bound.value == math.inf
     assert bound.reason

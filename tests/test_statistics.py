@@ -1,5 +1,7 @@
 """Sums over the data against NumPy."""
 
+from dataclasses import FrozenInstanceError, fields, replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,12 @@ from sklearn_rnnbound.network import RecurrentNetwork, fisher_rao_norm, score_ma
 from sklearn_rnnbound.noise import InputNoise, input_chunks
 from sklearn_rnnbound.spectrum import whitened_norm
 from sklearn_rnnbound.statistics import (
+    BoxStatistics,
+    HoldoutCounts,
+    InputSums,
+    PosteriorErrors,
+    QuantizedErrors,
+    SampleStatistics,
     box_statistics,
     gradient_norm,
     network_norms,
@@ -81,6 +89,7 @@ def test_sums_over_the_sample(network, dtype, monkeypatch):
     assert sample.fisher_rao_gradient == pytest.approx(gradient_norm(network, noisy, targets))
     assert (sample.n_classes, sample.min_eigenvalue) == (5, 0.25)
     assert not np.array_equal(sample.clean.margins, sample.noisy.margins)
+    assert sample.network == network_norms(*(weight.numpy() for weight in network.weights), 6)
 
 
 def test_single_precision_data_are_summed_in_double_precision(network):
@@ -108,6 +117,80 @@ def statistics_of(network, X, targets, **options):
     return sample_statistics(
         network, X, targets, n_classes=len(network.weights[2]), **{**defaults, **options}
     )
+
+
+def test_inputs_take_the_precision_of_the_network(network):
+    rng = np.random.default_rng(0)
+    X, targets = torch.tensor(rng.normal(size=(7, 6, 3))), torch.tensor(rng.integers(0, 5, 7))
+    network = network.float()
+    sample, same = (statistics_of(network, inputs, targets) for inputs in (X, X.float()))
+    for name in ("margins", "square_sums", "step_max_sums", "fisher_rao"):
+        np.testing.assert_array_equal(getattr(sample.clean, name), getattr(same.clean, name))
+    assert gradient_norm(network, X, targets) == gradient_norm(network, X.float(), targets)
+
+
+def test_scores_that_overflow_leave_an_error_at_every_margin():
+    # One hidden unit at 1e308 is read out as 1e308 times 10 for both classes: inf minus inf.
+    U, W, V = torch.ones(1, 1), torch.zeros(1, 1), torch.full((2, 1), 10.0)
+    network = RecurrentNetwork(*(weight.double() for weight in (U, W, V)))
+    X = torch.tensor([[[1e308]], [[-1.0]]], dtype=torch.float64)
+    assert statistics_of(network, X, torch.tensor([0, 1])).clean.margins.tolist() == [-np.inf, 0.0]
+
+
+@pytest.fixture
+def flushed():
+    """Numbers below the smallest normal one count as zero, as on some processors."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor keeps them")
+    yield
+    torch.set_flush_denormal(False)
+
+
+TINY = np.finfo(float).tiny
+# Its square is 0.9 of it, and would be zero if it were computed below.
+SMALL = np.sqrt(0.9 * TINY)
+
+
+@pytest.mark.usefixtures("flushed")
+def test_squares_that_vanish_still_count(monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 50)
+    # The second step and the second feature of all steps are zero.
+    X = torch.zeros(100, 3, 2, dtype=torch.float64)
+    X[:, [0, 2], 0] = SMALL
+    targets = torch.zeros(100, dtype=torch.int64)
+    sums = statistics_of(scalar_network(n_features=2), X, targets).clean.square_sums
+    assert (sums[[0, 2], 0] >= 90 * TINY).all()
+    assert (sums[[0, 2], 0] <= 110 * TINY).all()
+    assert sums[1].tolist() == [0.0, 0.0]
+    assert sums[:, 1].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.usefixtures("flushed")
+def test_energy_that_vanishes_still_counts():
+    X = torch.zeros(4, 3, 1, dtype=torch.float64)
+    network, targets = scalar_network(), torch.zeros(4, dtype=torch.int64)
+    assert statistics_of(network, X, targets, decay=2.0).clean.energy == (0.0, 0.0)
+    # Steps 1 and 3 have the weights 4 and 1; the true energy of each sample is 4.5 tiny.
+    X[:, [0, 2]] = SMALL
+    mean, variance = statistics_of(network, X, targets, decay=2.0).clean.energy
+    assert 4.5 * TINY <= mean <= 6 * TINY
+    assert variance == 0.0
+
+
+@pytest.mark.usefixtures("flushed")
+def test_hidden_units_that_vanish_still_count(monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 6)
+    # Of two units the second never wakes; the first does, for the first of ten samples alone.
+    U = torch.tensor([[SMALL], [-1.0]], dtype=torch.float64)
+    weights = U, torch.zeros(2, 2).double(), torch.ones(2, 2).double()
+    X = torch.zeros(10, 3, 1, dtype=torch.float64)
+    X[0] = 1.0
+    few = box_statistics(weights, weights, weights, X, "relu", width=0.0, n_prior=1)
+    assert (few.hidden_norms[:, 0] >= SMALL).all()
+    assert few.hidden_norms[:, 1].tolist() == [0.0, 0.0, 0.0]
+    every = box_statistics(weights, weights, weights, 0 * X + 1, "relu", width=0.0, n_prior=1)
+    assert (every.hidden_norms[:, 0] >= np.sqrt(9 * TINY)).all()
+    assert (every.hidden_norms[:, 0] <= np.sqrt(11 * TINY)).all()
 
 
 def scalar_network(n_features=1, n_classes=2):
@@ -189,6 +272,11 @@ def test_energy_of_one_sample_and_of_a_decay_that_overflows():
     assert single.clean.energy == (5.0, 0.0)
     overflowing = statistics_of(network, X, targets, decay=1e100)
     assert overflowing.clean.energy == (np.inf, 0.0)
+    # One sample of energy 5, and one of 20: the variance is 2 * 7.5^2. Then one that overflows.
+    X[1] = 2.0
+    assert statistics_of(network, X, targets, decay=1.0).clean.energy == (12.5, 112.5)
+    X[1] = 1e200
+    assert statistics_of(network, X, targets, decay=1.0).clean.energy == (np.inf, 0.0)
 
 
 def test_whitened_norm_belongs_to_the_input_of_the_training():
@@ -221,6 +309,70 @@ def test_whitened_norm_is_the_transcribed_trace(variance, limit, monkeypatch):
     assert result <= np.linalg.norm(inputs) / 2 / np.sqrt(lowest)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_gradient_norm_is_that_of_automatic_differentiation(n_classes, activation, monkeypatch):
+    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 50)
+    weights = scalar_network(n_features=3, n_classes=n_classes).weights
+    network = RecurrentNetwork(*weights, activation=activation)
+    rng = np.random.default_rng(0)
+    X = torch.tensor(rng.normal(size=(17, 5, 3)))
+    targets = torch.tensor(rng.integers(0, n_classes, 17))
+    total = 0.0
+    for x, y in zip(X, targets, strict=True):
+        loss = torch.nn.functional.cross_entropy(network(x[None]), y[None])
+        (gradient,) = torch.autograd.grad(loss, network.theta)
+        total += float(network.theta.detach() @ gradient) ** 2
+    expected = np.sqrt(total / 17)
+    assert gradient_norm(network, X, targets) == pytest.approx(expected, rel=1e-10)
+    for law in (None, InputNoise("gaussian", 0.5)):
+        inputs = X if law is None else torch.cat(list(input_chunks(X, law, seed=9)))
+        sample = statistics_of(network, X, targets, noise=law)
+        expected = gradient_norm(network, inputs, targets)
+        assert sample.fisher_rao_gradient == pytest.approx(expected, rel=1e-10)
+
+
+def test_training_error_counts_margins_up_to_zero():
+    network = scalar_network()
+    X, targets = torch.ones(4, 2, 1, dtype=torch.float64), torch.tensor([0, 1, 1, 0])
+    sample = statistics_of(network, X, targets)
+    margins = np.array([-1.0, 0.0, 0.5, 1.0])
+    assert replace(sample, clean=replace(sample.clean, margins=margins)).train_error == 0.5
+
+
+def test_what_was_not_asked_for_is_absent():
+    sample = statistics_of(scalar_network(), torch.ones(2, 5, 1).double(), torch.tensor([0, 1]))
+    assert (sample.noisy, sample.box, sample.holdout, sample.posterior) == (None,) * 4
+    assert sample.quantized == ()
+    assert (sample.clean.whitened_norm, sample.clean.energy) == (None, None)
+    given = {
+        name: getattr(sample, name)
+        for name in ("n_classes", "clean", "noisy", "min_eigenvalue", "network")
+    }
+    bare = SampleStatistics(**given, beta_u=1.0, beta_w=1.0, beta_v=1.0)
+    assert np.isnan(bare.fisher_rao_gradient)
+    names = [field.name for field in fields(InputSums) if field.default is None]
+    assert names == ["scalar_fisher_rao", "whitened_norm", "energy"]
+    assert QuantizedErrors(4, 30.0, 2, "zero").test_error is None
+    assert PosteriorErrors(0.1, 2.0, 24, 0.2, 12.0, "zero").test_error is None
+
+
+def test_records_do_not_change():
+    sample = statistics_of(scalar_network(), torch.ones(2, 5, 1).double(), torch.tensor([0, 1]))
+    arrays = (np.zeros(1),)
+    for record in (
+        sample,
+        sample.clean,
+        sample.network,
+        BoxStatistics(arrays, arrays, arrays[0], 0.1, 3),
+        HoldoutCounts(1, 2),
+        QuantizedErrors(4, 30.0, 2, "zero"),
+        PosteriorErrors(0.1, 2.0, 24, 0.2, 12.0, "zero"),
+    ):
+        with pytest.raises(FrozenInstanceError):
+            setattr(record, fields(record)[0].name, None)
+
+
 @pytest.mark.parametrize("n_steps", [1, 2, 6])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -251,6 +403,7 @@ def test_path_norm_that_overflows_is_infinite():
     assert network_norms(U, 10 * np.eye(2), V, 400).path_norm == np.inf
     # A weight of zero beside an infinite path hides nothing.
     assert network_norms(U, 10 * np.eye(2), V[:, ::-1], 400).path_norm == np.inf
+    assert network_norms(U, 10 * np.eye(2), np.ones((3, 2)), 400).path_norm == np.inf
     assert np.isfinite(network_norms(U, 10 * np.eye(2), V, 300).path_norm)
 
 
