@@ -23,7 +23,6 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    check_array,
     check_is_fitted,
     check_memory,
     check_X_y,
@@ -70,6 +69,7 @@ from sklearn_rnnbound.validation import (
     as_weights,
     check_callbacks,
     check_prior,
+    check_sequences,
     conversion,
     resolve_device,
     restored_on_failure,
@@ -611,8 +611,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         X, ndim = as_array_like(X)
         d = self.U_.shape[1]
         if ndim == 3:
-            with conversion("X"):
-                X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
+            X = check_sequences(X, ndim, self)
             if X.shape[2] != d:
                 raise ValueError(
                     f"X has {X.shape[2]} features per step, but {type(self).__name__} was fitted "
@@ -942,7 +941,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         if net.noise is None:
             return float(check_memory(self.memory).cache(whitened_norm)(X, [X]))
         chunks = input_chunks(inputs, net.noise, net.evaluation_seed)
-        variance = self._setting.noise_std**2
+        variance = self._setting.noise_std * self._setting.noise_std
         return whitened_norm(X, (chunk.cpu().numpy() for chunk in chunks), variance)
 
     def _make_setting(self, constraints: WeightConstraints, *, weighted: bool) -> Setting:

@@ -79,7 +79,9 @@ class _RowBalls:
             limits.append(number * (1 - slack))
             # Shared among its entries a smaller radius underflows: zero is the answer.
             vanishing = number < A.shape[-1] * finfo.tiny
-            insides.append((number * (1 - 1.5 * slack)).masked_fill(vanishing, 0.0))
+            # What is projected stays finite, however large the radius.
+            inside = (number * (1 - 1.5 * slack)).clamp(max=finfo.max)
+            insides.append(inside.masked_fill(vanishing, 0.0))
         self._limits, self._insides = torch.cat(limits, -1), torch.cat(insides, -1)
         width = max(A.shape[-1] for A in matrices)
         self._rows = matrices[0].new_zeros(*self._limits.shape, width)
@@ -185,12 +187,13 @@ def row_norm(A: np.ndarray, radius: Radius = None) -> float | tuple[float, float
         ``max_i sum_j |a_ij|``, or ``(max_i sum_j max(a_ij, 0), max_i sum_j max(-a_ij, 0))``.
     """
     A = np.asarray(A, dtype=np.float64)
-    if isinstance(radius, tuple):
-        return (
-            float(np.maximum(A, 0).sum(1).max()),
-            float(np.maximum(-A, 0).sum(1).max()),
-        )
-    return float(np.abs(A).sum(1).max())
+    with np.errstate(over="ignore"):
+        if isinstance(radius, tuple):
+            return (
+                float(np.maximum(A, 0).sum(1).max()),
+                float(np.maximum(-A, 0).sum(1).max()),
+            )
+        return float(np.abs(A).sum(1).max())
 
 
 @dataclass(frozen=True)

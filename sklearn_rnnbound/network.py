@@ -332,7 +332,9 @@ class FisherRaoSums:
 
     def norms(self, n: int) -> tuple[float, float | None]:
         """||theta||_fs of n sequences; for two classes also that of the score y_1 - y_0."""
-        norm, scalar = (self._squares / n).sqrt().tolist()
+        # An overflow may have left infinity less infinity.
+        roots = (self._squares / n).sqrt().nan_to_num(nan=torch.inf, posinf=torch.inf)
+        norm, scalar = roots.tolist()
         return norm, scalar if self._n_classes == 2 else None
 
 

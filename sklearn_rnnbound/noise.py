@@ -66,7 +66,8 @@ def input_chunks(
     """
     rows = min(_CHUNK_ROWS, max(1, _CHUNK_ENTRIES // (X.shape[1] * X.shape[2])))
     if noise is None:
-        yield from X.split(rows)
+        # The order of summation depends on the strides: it is not to depend on those of X.
+        yield from (chunk.contiguous() for chunk in X.split(rows))
         return
     generator = torch.Generator(X.device).manual_seed(seed)
     for chunk in X.split(rows):

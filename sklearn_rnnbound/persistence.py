@@ -272,12 +272,12 @@ class _Sieve:
             case "ObjectNode":
                 clean["content"] = self.node(_NOTHING if content is None else content)
                 if clean["content"].get("content") == "null":
-                    # skops would not hand an object nothing for a state, as it does this.
+                    # skops calls __setstate__ with an empty dictionary, but not with None.
                     clean["content"] = _NO_ATTRIBUTES
                 if clean["content"]["__loader__"] != "DictNode":
                     raise ValueError(f"attributes of a {name} in it are no dictionary")
             case "ListNode" | "TupleNode" | "SetNode":
-                clean["content"] = self._nodes(content)
+                clean["content"] = [self.node(item) for item in content]
             case "DictNode":
                 clean["key_types"] = self.node(node.get("key_types"))
                 clean["content"] = {key: self.node(value) for key, value in content.items()}
@@ -286,7 +286,7 @@ class _Sieve:
                 clean["content"] = {key: content[key] for key in ("start", "stop", "step")}
             case "NdArrayNode" if node.get("type") == "json":
                 clean["type"] = "json"
-                clean["content"] = self._nodes(content)
+                clean["content"] = [self.node(item) for item in content]
                 clean["shape"] = self.node(node.get("shape"))
             # Of these, one number could make any number of bytes.
             case "NdArrayNode" if name not in ("bytes_", "void"):
@@ -296,11 +296,6 @@ class _Sieve:
                 self.refused.add(f"{module}.{name}")
                 clean = _NOTHING
         return clean
-
-    def _nodes(self, content: Any) -> list[dict[str, Any]]:
-        if not isinstance(content, list):
-            raise ValueError("a node has no list of nodes below it")
-        return [self.node(node) for node in content]
 
     def _array(self, file: str) -> int:
         """Number of an array in NumPy's format, which is one array wherever it occurs."""

@@ -87,7 +87,8 @@ def eigenvalues(X: np.ndarray) -> np.ndarray:
     found = scipy.linalg.eigvalsh(gram, lower=False, overwrite_a=True, check_finite=False)[::-1]
     found[found <= len(found) * np.finfo(np.float64).eps * found[0]] = 0.0
     eigenvalues = np.zeros(width)
-    eigenvalues[: len(found)] = found / n * scale * scale
+    with np.errstate(over="ignore"):
+        eigenvalues[: len(found)] = found / n * scale * scale
     return eigenvalues
 
 
@@ -114,18 +115,20 @@ def whitened_norm(X: np.ndarray, inputs: Iterable[np.ndarray], variance: float =
     n, n_steps, d = X.shape
     if n < n_steps * d and not variance:
         return float("inf")
-    scale = _scale(_largest_magnitudes(X))
+    scale = _scale(np.maximum(_largest_magnitudes(X), np.sqrt(variance)))
     R = _triangular_factor(X, scale, ridge=variance / scale / scale * n)
     if not np.diag(R).all():
         return float("inf")
     coefficients = np.repeat(np.arange(n_steps + 1.0, 1.0, -1.0), d)
     total = 0.0
-    for block in inputs:
-        for chunk in _flat_chunks(block, scale):
-            weighted = chunk / coefficients
-            whitened = scipy.linalg.blas.dtrsm(1.0, R, weighted.T, trans_a=1, overwrite_b=True)
-            total += float(np.linalg.norm(whitened) ** 2)
-    return float(np.sqrt(total * n))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in inputs:
+            for chunk in _flat_chunks(block, scale):
+                weighted = chunk / coefficients
+                whitened = scipy.linalg.blas.dtrsm(1.0, R, weighted.T, trans_a=1, overwrite_b=True)
+                total += float(np.linalg.norm(whitened) ** 2)
+    # What is not a number after an overflow promises nothing.
+    return float("inf") if np.isnan(total) else float(np.sqrt(total * n))
 
 
 def _row_chunks(X: np.ndarray) -> Iterator[np.ndarray]:

@@ -29,9 +29,6 @@ __all__ = ["FORMAT", "Fitted", "FittedClassifier", "restored", "versioned"]
 #: The format that is written; it and those before it are read.
 FORMAT = 1
 
-# A fit that failed may have set these, and nothing else.
-_SET_BY_CHECKS = {"n_features_in_", "feature_names_in_", "_fitted_on_3d"}
-
 
 @dataclass(frozen=True)
 class Fitted:
@@ -153,7 +150,7 @@ def restored(estimator: Any, state: dict[str, Any], fitted: type[Fitted]) -> dic
             if parameters[name].default is not inspect.Parameter.empty:
                 attributes.setdefault(name, parameters[name].default)
         known = {field.name for field in fields(fitted)}
-        if not (known - _SET_BY_CHECKS).intersection(attributes):
+        if not known.intersection(attributes):
             return attributes
         given = {name: attributes[name] for name in names if name in attributes}
         validate_parameter_constraints(kind._parameter_constraints, given, kind.__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -283,7 +284,7 @@ def gradient_norm(network: RecurrentNetwork, X: torch.Tensor, targets: torch.Ten
         scores, derivative = theta_derivative(U, W, V, chunk.to(U), network.activation)
         total += _squared_derivatives(scores, derivative, targets[start : start + len(chunk)])
         start += len(chunk)
-    return float(np.sqrt(total / len(X)))
+    return _root_mean(total, len(X))
 
 
 def _squared_derivatives(
@@ -362,8 +363,8 @@ def _input_sums(
     # Scores that overflow may leave no margin at all: an error at every margin.
     sample_margins[np.isnan(sample_margins)] = -np.inf
     # Squares may have underflowed; the sums are to be no smaller than the truth.
-    lost = torch.finfo(torch.float64).tiny * len(X)
-    square_sums += lost * (abs_sums > 0).double()
+    lost = torch.finfo(torch.float64).tiny * (abs_sums > 0).double()
+    square_sums += len(X) * lost
     norm, scalar_norm = fisher_rao.norms(len(X))
     sums = InputSums(
         margins=sample_margins,
@@ -373,15 +374,20 @@ def _input_sums(
         step_max_sums=max_sums.cpu().numpy(),
         max_norm=float(largest.sqrt()),
         scalar_fisher_rao=scalar_norm,
-        energy=None if powers is None else _mean_and_variance(torch.cat(energies), powers),
+        energy=None if powers is None else _energy(torch.cat(energies), float(powers @ lost[:, 0])),
     )
-    return sums, float(np.sqrt(gradient / len(X)))
+    return sums, _root_mean(gradient, len(X))
 
 
-def _mean_and_variance(values: torch.Tensor, powers: torch.Tensor) -> tuple[float, float]:
+def _root_mean(total: float, n: int) -> float:
+    """Root of a mean of squares; inf where an overflow has left no number."""
+    return math.inf if math.isnan(total) else math.sqrt(total / n)
+
+
+def _energy(values: torch.Tensor, lost: float) -> tuple[float, float]:
+    """Mean, with what each value may have lost, and unbiased variance."""
     if not values.isfinite().all():
-        return float("inf"), 0.0
-    lost = torch.finfo(values.dtype).tiny * float(powers.sum()) if values.any() else 0.0
+        return math.inf, 0.0
     return float(values.mean()) + lost, float(values.var()) if len(values) > 1 else 0.0
 
 

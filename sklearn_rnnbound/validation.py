@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import _check_sample_weight, _num_samples
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_array
 from skorch.callbacks import Callback
 
 from sklearn_rnnbound.constraints import Radius
@@ -19,11 +19,13 @@ __all__ = [
     "DTYPES",
     "as_array_like",
     "as_labels",
+    "as_numbers",
     "as_radius",
     "as_steps",
     "as_weights",
     "check_callbacks",
     "check_prior",
+    "check_sequences",
     "conversion",
     "resolve_device",
     "restored_on_failure",
@@ -43,12 +45,11 @@ _NO_NUMBERS = {"M": "dates", "m": "durations", "V": "records"}
 
 def as_array_like(X: Any) -> tuple[Any, int]:
     """Input that scikit-learn can check, and its number of dimensions."""
-    X = _as_array(X, "X", _RAGGED)
+    X = as_numbers(X, "X", _RAGGED)
     ndim = getattr(X, "ndim", None)
     holds_objects = isinstance(X, np.ndarray) and X.dtype.kind == "O"
     if holds_objects and ndim == 1 and isinstance(next(iter(X), None), list | tuple | np.ndarray):
         raise ValueError(_RAGGED)
-    _check_numbers(X, "X")
     if ndim is not None and ndim > 3:
         raise ValueError(
             f"X has {ndim} dimensions; it must have shape (n, L, d) or (n, L * step_size)"
@@ -80,10 +81,9 @@ def as_labels(y: Any, name: str = "y") -> Any:
 
 def as_weights(sample_weight: Any, X: Any) -> np.ndarray:
     """Sample weights of the rows of X in float64, scaled so that no sum of them overflows."""
-    given = _as_array(sample_weight, "sample_weight", "sample_weight must be one-dimensional")
-    _check_numbers(given, "sample_weight")
+    given = as_numbers(sample_weight, "sample_weight", "sample_weight must be one-dimensional")
     with conversion("sample_weight"):
-        if isinstance(given, Real) or getattr(given, "ndim", 1) == 0:
+        if isinstance(given, Number) or getattr(given, "ndim", 1) == 0:
             given = np.full(_num_samples(X), given)
         weights = _check_sample_weight(given, X, dtype=np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
@@ -91,6 +91,47 @@ def as_weights(sample_weight: Any, X: Any) -> np.ndarray:
     # By a power of two, which rounds nothing; a row counts however small its weight is.
     scaled = np.ldexp(weights, -np.frexp(weights.max())[1])
     return np.where(weights > 0, np.maximum(scaled, np.finfo(np.float64).tiny), 0.0)
+
+
+def as_numbers(values: Any, name: str, ragged: str) -> Any:
+    """Numbers that scikit-learn can check; ValueError for what only looks like them.
+
+    Parameters
+    ----------
+    values : object
+        An array, table, tensor or list.
+    name : str
+        What it is called.
+    ragged : str
+        What to say of lists of different lengths.
+
+    Returns
+    -------
+    values : object
+        Tensors, lists and masked arrays as plain arrays in native byte order, anything else as it
+        is.
+    """
+    values = _as_array(values, name, ragged)
+    is_table = getattr(values, "ndim", 1) == 2 and hasattr(values, "dtypes")
+    for dtype in values.dtypes if is_table else [getattr(values, "dtype", None)]:
+        if what := _NO_NUMBERS.get(getattr(dtype, "kind", "")):
+            raise ValueError(
+                f"{name} must hold numbers, and holds {what} (dtype {dtype}): convert them first"
+            )
+    return values
+
+
+def check_sequences(X: Any, ndim: int, estimator: Any = None) -> np.ndarray:
+    """Sequences of :func:`as_array_like` as an array that is finite, float32 or float64."""
+    with conversion("X"):
+        return check_array(
+            X,
+            dtype=DTYPES,
+            ensure_2d=ndim != 3,
+            allow_nd=True,
+            estimator=estimator,
+            input_name="X",
+        )
 
 
 @contextmanager
@@ -107,14 +148,12 @@ def conversion(name: str) -> Iterator[None]:
     None
         Nothing.
     """
-    # What has become infinite scikit-learn finds.
-    with np.errstate(over="ignore", invalid="ignore"):
-        try:
+    try:
+        # What has become infinite scikit-learn finds.
+        with np.errstate(over="ignore", invalid="ignore"):
             yield
-        except OverflowError as error:
-            raise ValueError(
-                f"{name} holds a number out of the range of float64: {error}"
-            ) from error
+    except OverflowError as error:
+        raise ValueError(f"{name} holds a number out of the range of float64: {error}") from error
 
 
 def _as_array(values: Any, name: str, ragged: str) -> Any:
@@ -139,16 +178,6 @@ def _as_array(values: Any, name: str, ragged: str) -> Any:
     if isinstance(values, np.ndarray) and not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     return values
-
-
-def _check_numbers(values: Any, name: str) -> None:
-    """ValueError for arrays and columns of tables that hold something else than numbers."""
-    is_table = getattr(values, "ndim", 1) == 2 and hasattr(values, "dtypes")
-    for dtype in values.dtypes if is_table else [getattr(values, "dtype", None)]:
-        if what := _NO_NUMBERS.get(getattr(dtype, "kind", "")):
-            raise ValueError(
-                f"{name} must hold numbers, and holds {what} (dtype {dtype}): convert them first"
-            )
 
 
 def as_steps(X: np.ndarray, step_size: int) -> np.ndarray:

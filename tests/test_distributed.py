@@ -28,7 +28,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def dask():
+def client():
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
@@ -38,6 +38,13 @@ def dask():
         # The workers know these tests by import, as they know the package.
         client.run(_see_tests, str(Path(__file__).parent))
         yield client
+
+
+@pytest.fixture
+def dask(client):
+    """The cluster with both workers, which the test before may have killed."""
+    client.wait_for_workers(2, timeout=120)
+    return client
 
 
 def _see_tests(folder):

@@ -238,6 +238,13 @@ def test_a_transformer_comes_back(transformer, X, road, tmp_path):
         np.testing.assert_array_equal(one.transform(X), expected)
 
 
+def test_a_transformer_whose_fit_failed_can_be_pickled(tmp_path):
+    scaler = SequenceScaler(step_size=2)
+    with pytest.raises(ValueError, match="step_size"):
+        scaler.fit(np.ones((4, 3)))
+    assert vars(repickled(scaler, tmp_path)) == vars(scaler)
+
+
 def test_a_large_vocabulary_takes_little_room(tmp_path):
     words = [f"word{i}" for i in range(5000)]
     encoder = WordVectorEncoder(WordVectors(words, np.ones((5000, 3))), max_words=2).fit(["a"])
@@ -714,6 +721,14 @@ def test_a_classifier_without_a_state_is_one_with_defaults(entries, scratch):
     assert load(scratch).get_params() == RNNBoundClassifier().get_params()
 
 
+def test_parts_that_are_missing_or_of_another_kind_are_refused(saved, scratch):
+    tree, members = unpacked(saved)
+    packed({**tree, "content": list_node([])}, members, scratch)
+    assert "no dictionary" in str(refusal(scratch))
+    packed(tree, {"2.npy": members["2.npy"]}, scratch)
+    assert "'1.npy' is missing" in str(refusal(scratch))
+
+
 def test_a_deep_tree_is_refused(saved, scratch):
     tree, members = unpacked(saved)
     deep = json_node(1)
@@ -875,7 +890,7 @@ BROKEN = [
     (("n_features_in_",), True, "n_features_in_"),
     (("feature_names_in_",), np.array(["a", "b"], object), "feature_names_in_"),
     (("n_iter_",), 7, "n_iter_"),
-    (("n_iter_",), 2**63, "n_iter_"),
+    (("_n_learned",), 2**63, "_n_learned must have 63 bits"),
     (("loss_curve_",), np.ones(7), "loss_curve_"),
     (("loss_curve_",), [1.0] * 8, "loss_curve_"),
     (("best_loss_",), "1", "best_loss_"),
@@ -904,6 +919,7 @@ BROKEN = [
     (("_setting", "more"), 1, "_setting.more"),
     (("_statistics", "noisy"), None, "noisy"),
     (("_statistics", "clean"), None, "_statistics.clean"),
+    (("_statistics", "beta_v"), 0.5, "beta_v_"),
     (("_statistics", "n_classes"), 2, "n_classes|classes_"),
     (("_statistics", "network", "hidden_size"), 7, "W_"),
     (("_statistics", "network", "path_norm"), DELETED, "_statistics.network.path_norm"),
@@ -938,6 +954,14 @@ def test_states_that_do_not_hold_are_refused_by_the_name_of_the_field(fitted, pa
         RNNBoundClassifier().__setstate__(state)
 
 
+def test_norms_that_the_weights_do_not_have_are_refused(fitted):
+    state = fitted.__getstate__()
+    for norm in (0.5, (fitted.beta_u_, fitted.beta_u_)):
+        changed = changed_at(state, ("_statistics", "beta_u"), norm)
+        with pytest.raises(ValueError, match="beta_u_ is what the weights reach"):
+            RNNBoundClassifier().__setstate__(changed_at(changed, ("beta_u_",), norm))
+
+
 def test_weights_outside_their_box_are_refused():
     X, y = TWO
     clf = make_classifier(prior=prior_of(TWO), box_width=0.1).fit(X, y)
@@ -949,6 +973,9 @@ def test_weights_outside_their_box_are_refused():
     ):
         with pytest.raises(ValueError, match="_fitted_box"):
             RNNBoundClassifier().__setstate__(changed_at(state, path, value))
+    wide = changed_at(state, ("_fitted_box", "width"), 2.5)
+    with pytest.raises(ValueError, match="width up to 2"):
+        RNNBoundClassifier().__setstate__(changed_at(wide, ("_statistics", "box", "width"), 2.5))
     center = tuple(weight + 1 for weight in clf._prior_weights)
     with pytest.raises(ValueError, match="_fitted_box"):
         RNNBoundClassifier().__setstate__(changed_at(state, ("_fitted_box", "center"), center))

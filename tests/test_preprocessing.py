@@ -852,9 +852,18 @@ def test_sequences_of_padding_alone():
     np.testing.assert_array_equal(scaler.transform(X + 1), X + 1)
 
 
-def test_a_feature_of_tiny_range_is_not_divided_by_zero():
-    X = np.array([[[1e-200], [2e-200]]])
-    assert SequenceScaler().fit(X).scale_ == 1
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e200, 5e307])
+def test_squares_beyond_the_range_of_float64_do_not_matter(unit):
+    X = unit * np.array([[[1.0], [3.0]], [[2.0], [2.0]]])
+    scaler = SequenceScaler().fit(X)
+    np.testing.assert_allclose([scaler.mean_[0] / unit, scaler.scale_[0] / unit], [2, 0.5**0.5])
+    np.testing.assert_allclose(scaler.transform(X)[0, :, 0], [-(2**0.5), 2**0.5])
+
+
+def test_what_leaves_the_range_when_it_is_scaled_is_named():
+    scaler = SequenceScaler(with_std=False).fit(np.array([[[3e38], [2e38]]], dtype=np.float32))
+    with pytest.raises(ValueError, match="X leaves the range of float32 when it is scaled:"):
+        scaler.transform(np.full((1, 2, 1), -3e38, dtype=np.float32))
 
 
 def test_float32_is_scaled_with_the_care_of_float64():

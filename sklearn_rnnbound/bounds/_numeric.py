@@ -81,8 +81,8 @@ def kl_inverse(q: float, c: float) -> float:
     >>> round(kl_inverse(0.0, 0.1), 4)  # 1 - exp(-0.1)
     0.0952
     """
-    if c == 0 or q >= 1:
-        return min(q, 1.0)
+    if c == 0:
+        return q
 
     def within_budget(p: float) -> bool:
         # The two terms cancel: what rounding may have added is taken off.

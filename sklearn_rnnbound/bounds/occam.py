@@ -26,6 +26,7 @@ __all__ = ["BITS", "best_code", "occam", "occam_kl", "quantized"]
 BITS = range(1, 17)
 
 
+@np.errstate(over="ignore")
 def quantized(difference: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
     """Matrix rounded to signed integers of so many bits times a power of two.
 
@@ -49,10 +50,10 @@ def quantized(difference: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
     >>> quantized(np.array([[0.9, 0.0, -0.3]]), 2)[0]
     array([[ 1. ,  0. , -0.5]])
     """
-    magnitude = 2.0 ** (bits - 1)
     largest = float(np.abs(difference).max())
+    # The largest entry is at most 2^(bits-1) then.
     exponent = cell_exponent(largest) - (bits - 1)
-    integers = np.clip(np.round(np.ldexp(difference, -exponent)), -magnitude, magnitude)
+    integers = np.round(np.ldexp(difference, -exponent))
     if not integers.any():
         exponent = 0
     n_entries, n_non_zero = difference.size, int(np.count_nonzero(integers))

@@ -45,7 +45,9 @@ def gaussian_kl(squared_distance: float, n_weights: int, posterior: float, prior
     2.0
     """
     ratio = posterior / prior
-    spread = n_weights * (ratio * ratio - 1 - 2 * math.log(ratio))
+    # The ratio may leave the range of floats, its logarithm does not.
+    log_ratio = math.log(posterior) - math.log(prior)
+    spread = n_weights * (ratio * ratio - 1 - 2 * log_ratio)
     return 0.5 * (spread + squared_distance / prior / prior)
 
 

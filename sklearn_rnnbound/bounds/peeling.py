@@ -69,6 +69,7 @@ def expected_max_abs(X_norms: np.ndarray) -> np.ndarray:
     return np.minimum(jensen, _log_sum(X_norms, n_signs=2))
 
 
+@np.errstate(over="ignore")
 def expected_max_positive(X_norms: np.ndarray) -> np.ndarray:
     """Bound on E max_j max(Z_tj, 0) for every step.
 
@@ -257,7 +258,8 @@ def path_norm_complexity(X_norms: np.ndarray, path_norm: float, *, non_negative:
     """
     n_steps, d = X_norms.shape
     branches = math.log(n_steps) if non_negative else n_steps * math.log(2)
-    return path_norm * float(X_norms.max()) * math.sqrt(2 * (math.log(4 * d) + branches))
+    root = math.sqrt(2 * (math.log(4 * d) + branches))
+    return power_sum(1.0, np.ones(1), path_norm, float(X_norms.max()), root)
 
 
 def population_square(

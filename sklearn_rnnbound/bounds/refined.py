@@ -58,6 +58,7 @@ def linear_part(r: float, whitened_norm: float, n: int) -> float:
     return 0.0 if r == 0 else r * whitened_norm / n
 
 
+@np.errstate(over="ignore")
 def difference_part(
     step_abs_sums: np.ndarray, *, n: int, beta_u: float, beta_w: float, beta_v: float
 ) -> float:
@@ -86,7 +87,7 @@ def difference_part(
     return power_sum(beta_w, weights, beta_v, beta_u, 1 / n)
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(over="ignore")
 def refined(sample: SampleStatistics, setting: Setting) -> Bound:
     """Theorem 2, or under noise Theorem 3, without slack.
 
@@ -176,8 +177,7 @@ def _whitened(sample: SampleStatistics, setting: Setting) -> tuple[float, bool, 
     if sample.noisy is not None:
         floor = min(floor + setting.noise_std * setting.noise_std, sys.float_info.max)
     coefficients = np.arange(sample.n_steps + 1.0, 1.0, -1.0)
-    with np.errstate(over="ignore"):
-        weighted = float((inputs.square_sums.sum(1) / np.square(coefficients)).sum())
+    weighted = float((inputs.square_sums.sum(1) / np.square(coefficients)).sum())
     line = f"spectrum of the second moment bounded below by {floor:.4g}"
     certified = setting.min_eigenvalue_known or sample.min_eigenvalue == 0
     if weighted == 0:

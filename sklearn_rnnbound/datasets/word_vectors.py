@@ -65,7 +65,7 @@ class WordVectors:
     key_to_index: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        vectors = np.asarray(self.vectors, dtype=np.float32).view()
+        vectors = _as_float32(self.vectors).view()
         vectors.flags.writeable = False
         words = list(self.words)
         index = {word: row for row, word in enumerate(words)}
@@ -98,6 +98,18 @@ class WordVectors:
     def __deepcopy__(self, memo: dict[int, Any]) -> WordVectors:
         # Frozen: scikit-learn's clone need not copy what may be a gigabyte.
         return self
+
+
+def _as_float32(vectors: Any) -> np.ndarray:
+    """Vectors as an array of float32, infinite where they are out of its range."""
+    try:
+        given = np.asarray(vectors)
+        if given.dtype.kind not in "biufO":
+            raise TypeError(f"they have dtype {given.dtype}")
+        with np.errstate(over="ignore"):
+            return given.astype(np.float32, copy=False)
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"vectors must be numbers of shape (n_words, d): {error}") from error
 
 
 def load_word_vectors(path: str | os.PathLike[str]) -> WordVectors:

@@ -6,12 +6,18 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import validate_params
 
-from sklearn_rnnbound.plotting._style import ERROR_COLOR, legend_beside, log_scale, pyplot
+from sklearn_rnnbound.parameters import INT32_MAX, Number
+from sklearn_rnnbound.plotting._style import (
+    ERROR_COLOR,
+    HIGHEST,
+    legend_beside,
+    log_scale,
+    pyplot,
+)
 from sklearn_rnnbound.spectrum import eigenvalues, min_eigenvalue
-from sklearn_rnnbound.validation import DTYPES, as_array_like, as_steps
+from sklearn_rnnbound.validation import as_array_like, as_steps, check_sequences
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,8 +78,8 @@ class SpectrumDisplay:
     @validate_params(
         {
             "X": ["array-like"],
-            "noise_std": [Interval(Real, 0, None, closed="left")],
-            "step_size": [Interval(Integral, 1, None, closed="left")],
+            "noise_std": [Number(Real, 0, None, closed="left")],
+            "step_size": [Number(Integral, 1, INT32_MAX, closed="both")],
         },
         prefer_skip_nested_validation=True,
     )
@@ -103,9 +109,7 @@ class SpectrumDisplay:
         ValueError
             For an X that is not finite, empty, or not divisible into steps.
         """
-        X, ndim = as_array_like(X)
-        X = check_array(X, dtype=DTYPES, ensure_2d=ndim != 3, allow_nd=True, input_name="X")
-        X = as_steps(X, step_size)
+        X = as_steps(check_sequences(*as_array_like(X)), step_size)
         display = cls(
             eigenvalues(X),
             min_eigenvalue=min_eigenvalue(X),
@@ -137,11 +141,12 @@ class SpectrumDisplay:
             _, ax = plt.subplots(figsize=(8.0, 4.4), layout="constrained")
         width = len(self.eigenvalues)
         numbers = np.arange(1, width + 1)
-        positive = self.eigenvalues > 0
-        n_zeros = width - int(positive.sum())
+        inside = _drawable(self.eigenvalues)
+        n_zeros = int((self.eigenvalues == 0).sum())
+        drawn = [self.eigenvalues[inside]]
         ax.plot(
-            numbers[positive],
-            self.eigenvalues[positive],
+            numbers[inside],
+            drawn[0],
             color="#0072b2",
             marker="o" if width <= 128 else None,
             markersize=4,
@@ -150,23 +155,29 @@ class SpectrumDisplay:
         if n_zeros:
             few = f"\n(n = {self.n_samples} < {width})" if self.n_samples < width else ""
             ax.plot([], [], linestyle="none", label=f"zero, not drawn: {n_zeros}{few}")
+        if n_beyond := width - n_zeros - int(inside.sum()):
+            label = f"below {1 / HIGHEST:g} or above {HIGHEST:g}, not drawn: {n_beyond}"
+            ax.plot([], [], linestyle="none", label=label)
         if self.noise_std > 0:
-            variance = self.noise_std**2
+            variance = self.noise_std * self.noise_std
+            noisy = self.eigenvalues + variance
+            drawn.append(noisy[_drawable(noisy)])
             ax.plot(
-                numbers,
-                self.eigenvalues + variance,
+                numbers[_drawable(noisy)],
+                drawn[-1],
                 color="#d55e00",
                 linestyle="--",
                 label=r"under noise: $\lambda_k + \sigma^2$",
             )
-            label = rf"floor $\sigma^2$ = {variance:.4g}"
-            ax.axhline(variance, color="0.3", linestyle=":", label=label)
-        label = rf"$\lambda_{{\min}}$ = {self.min_eigenvalue:.4g}"
-        if self.min_eigenvalue > 0:
-            ax.axhline(self.min_eigenvalue, color=ERROR_COLOR, linestyle="-.", label=label)
-        else:
-            ax.plot([], [], linestyle="none", label=label)
-        if positive.any() or self.noise_std > 0:
+            drawn.append(_draw_level(ax, r"floor $\sigma^2$", variance, "0.3", ":"))
+        name = r"$\lambda_{\min}$"
+        drawn.append(_draw_level(ax, name, self.min_eigenvalue, ERROR_COLOR, "-."))
+        heights = np.concatenate(drawn)
+        if len(heights):
+            low, high = heights.min(), heights.max()
+            # Around heights that are equal matplotlib makes no room on a logarithmic axis.
+            if high < 1.01 * low:
+                ax.set_ylim(low / 2, high * 2)
             log_scale(ax)
         ax.set_xlabel(f"number k of the eigenvalue, of L · d = {width}")
         ax.set_ylabel("eigenvalue of the second moment\n(squared units of X, log scale)")
@@ -174,3 +185,20 @@ class SpectrumDisplay:
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+
+def _drawable(values: np.ndarray) -> np.ndarray:
+    """Which values have a place on a logarithmic axis."""
+    return (values >= 1 / HIGHEST) & (values <= HIGHEST)
+
+
+def _draw_level(ax: Axes, name: str, value: float, color: str, linestyle: str) -> np.ndarray:
+    """Draw a horizontal line, or its mere label where it has no place; the heights drawn."""
+    heights = np.array([value])
+    heights = heights[_drawable(heights)]
+    label = f"{name} = {value:.4g}"
+    if len(heights):
+        ax.axhline(value, color=color, linestyle=linestyle, label=label)
+    else:
+        ax.plot([], [], linestyle="none", label=label)
+    return heights

@@ -10,12 +10,21 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.utils import Tags, check_array, gen_batches
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_rnnbound.parameters import INT32_MAX, Number
 from sklearn_rnnbound.state import Fitted, restored, versioned
-from sklearn_rnnbound.validation import DTYPES, as_array_like, as_steps, restored_on_failure
+from sklearn_rnnbound.validation import (
+    DTYPES,
+    as_array_like,
+    as_numbers,
+    as_steps,
+    check_sequences,
+    conversion,
+    restored_on_failure,
+)
 
 __all__ = ["SequencePadder", "SequenceScaler"]
 
@@ -103,7 +112,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "length": [Interval(Integral, 1, None, closed="left"), None],
+        "length": [Number(Integral, 1, INT32_MAX, closed="both"), None],
         "keep": [StrOptions({"first", "last"})],
     }
 
@@ -202,7 +211,7 @@ def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
         getattr(X, "ndim", None) == 1 and np.asarray(X).dtype.kind == "O"
     )
     if not is_ragged:
-        X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, input_name="X")
+        X = check_sequences(as_numbers(X, "X", "X holds series of different lengths"), 3)
         if X.ndim not in (2, 3) or 0 in X.shape:
             raise ValueError(
                 f"X has shape {X.shape}; expected series in a list, or in an array of shape "
@@ -225,7 +234,9 @@ def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
 def _one_series(values: Any, number: int) -> np.ndarray:
     """Series as an array of shape (L, d)."""
     try:
-        values = check_array(values, dtype=DTYPES, ensure_2d=False, ensure_min_samples=0)
+        values = as_numbers(values, "it", "its rows are of different lengths")
+        with conversion("it"):
+            values = check_array(values, dtype=DTYPES, ensure_2d=False, ensure_min_samples=0)
         if not values.ndim:
             raise ValueError("it is a single number")
     except (TypeError, ValueError) as error:
@@ -303,7 +314,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "with_mean": ["boolean"],
         "with_std": ["boolean"],
-        "step_size": [Interval(Integral, 1, None, closed="left")],
+        "step_size": [Number(Integral, 1, INT32_MAX, closed="both")],
     }
 
     def __init__(
@@ -340,12 +351,13 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X, ndim = as_array_like(X)
         with restored_on_failure(self):
             if ndim == 3:
-                X = check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
+                X = check_sequences(X, ndim, self)
                 self.n_features_in_ = X.shape[2]
                 if hasattr(self, "feature_names_in_"):
                     del self.feature_names_in_
             else:
-                X = validate_data(self, X, dtype=DTYPES)
+                with conversion("X"):
+                    X = validate_data(self, X, dtype=DTYPES)
             self._fitted_on_3d = ndim == 3
             mean, scale = _moments(as_steps(X, self.step_size))
             self.mean_ = mean if self.with_mean else np.zeros_like(mean)
@@ -386,8 +398,9 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"(n, L, {self.n_features_in_}); reshape X to three dimensions"
             )
         else:
-            X = validate_data(self, X, dtype=DTYPES, reset=False)
-        return self._map(X, lambda steps: (steps - self.mean_) / self.scale_)
+            with conversion("X"):
+                X = validate_data(self, X, dtype=DTYPES, reset=False)
+        return self._map(X, lambda steps: (steps - self.mean_) / self.scale_, "scaled")
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Undo centring and scaling.
@@ -413,9 +426,8 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Before `fit`.
         """
         check_is_fitted(self)
-        X, ndim = as_array_like(X)
-        X = check_array(X, dtype=DTYPES, ensure_2d=ndim < 3, allow_nd=True, estimator=self)
-        return self._map(X, lambda steps: steps * self.scale_ + self.mean_)
+        X = check_sequences(*as_array_like(X), self)
+        return self._map(X, lambda steps: steps * self.scale_ + self.mean_, "scaled back")
 
     def _check_3d(self, X: Any) -> np.ndarray:
         """3-D sequences for 3-D output."""
@@ -425,16 +437,24 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"the output for X of three dimensions cannot be a data frame of {container}: call "
                 "set_output(transform='default')"
             )
-        return check_array(X, dtype=DTYPES, ensure_2d=False, allow_nd=True, estimator=self)
+        return check_sequences(X, 3, self)
 
-    def _map(self, X: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def _map(
+        self, X: np.ndarray, function: Callable[[np.ndarray], np.ndarray], what: str
+    ) -> np.ndarray:
         """Values of the function at all steps but padding."""
         sequences = as_steps(X, self.step_size)
         _check_n_features(self, sequences.shape[2], len(self.scale_))
         mapped = np.zeros(sequences.shape, sequences.dtype)
-        for part in _parts(sequences):
-            observed = _observed(sequences[part])
-            mapped[part][observed] = function(sequences[part][observed])
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part in _parts(sequences):
+                observed = _observed(sequences[part])
+                mapped[part][observed] = function(sequences[part][observed])
+        if not np.isfinite(mapped).all():
+            raise ValueError(
+                f"X leaves the range of {mapped.dtype} when it is {what}: divide it by a large "
+                "number first"
+            )
         return mapped.reshape(X.shape)
 
     def __sklearn_tags__(self) -> Tags:
@@ -474,22 +494,24 @@ def _observed(X: np.ndarray) -> np.ndarray:
 def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over steps that are no padding; 1 for constant features."""
     d = X.shape[2]
-    n_steps, total = 0, np.zeros(d)
+    n_steps, total, squares = 0, np.zeros(d), np.zeros(d)
     lowest, highest = np.full(d, np.inf), np.full(d, -np.inf)
     for steps in _observed_steps(X):
         n_steps += len(steps)
-        total += steps.sum(0)
         lowest = np.minimum(lowest, steps.min(0, initial=np.inf))
         highest = np.maximum(highest, steps.max(0, initial=-np.inf))
     if not n_steps:
         return np.zeros(d), np.ones(d)
-    constant = lowest == highest
-    # Exactly, so that centring makes exact zeros of them.
-    mean = np.where(constant, lowest, total / n_steps)
-    squares = np.zeros(d)
+    # In this unit sums of squares neither overflow nor vanish; powers of two round nothing.
+    exponent = np.frexp(np.maximum(highest, -lowest))[1]
+    unit = np.ldexp(1.0, np.clip(exponent, -1000, 1000))
     for steps in _observed_steps(X):
-        squares += np.square(steps - mean).sum(0)
-    deviation = np.sqrt(squares / n_steps)
+        total += (steps / unit).sum(0)
+    # Exactly, so that centring makes exact zeros of features that are constant.
+    mean = np.where(lowest == highest, lowest, total / n_steps * unit)
+    for steps in _observed_steps(X):
+        squares += np.square(steps / unit - mean / unit).sum(0)
+    deviation = np.sqrt(squares / n_steps) * unit
     return mean, np.where(deviation > 0, deviation, 1.0)
 
 

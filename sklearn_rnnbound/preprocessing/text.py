@@ -19,19 +19,21 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Tags, column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from sklearn_rnnbound.datasets import WordVectors, load_word_vectors
+from sklearn_rnnbound.parameters import INT32_MAX, Number
 from sklearn_rnnbound.state import Fitted, restored, versioned
-from sklearn_rnnbound.validation import restored_on_failure
+from sklearn_rnnbound.validation import as_labels, as_numbers, conversion, restored_on_failure
 
 __all__ = ["WordVectorEncoder"]
 
 _MARKER = "<br />"
 _DOCUMENTS_AT_ONCE = 64
+_NO_VECTOR = "vectors must hold one-dimensional vectors of numbers"
 _MAX_CHARACTERS = 10_000_000
 
 
@@ -167,18 +169,18 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "vectors": "no_validation",
-        "max_words": [Interval(Integral, 1, None, closed="left"), None],
+        "max_words": [Number(Integral, 1, INT32_MAX, closed="both"), None],
         "keep": [StrOptions({"first", "last"})],
         "unknown": [StrOptions({"zero", "skip"})],
         "lowercase": ["boolean"],
         "tokenizer": [callable, None],
         "token_pattern": [str],
-        "n_segments": [Interval(Integral, 1, None, closed="left"), None],
+        "n_segments": [Number(Integral, 1, INT32_MAX, closed="both"), None],
         "supervised": [StrOptions({"log_odds", "logistic"}), None],
-        "smoothing": [Interval(Real, 0, None, closed="neither")],
-        "C": [Interval(Real, 0, None, closed="neither")],
-        "min_count": [Interval(Integral, 1, None, closed="left")],
-        "clip": [Interval(Real, 0, None, closed="neither"), None],
+        "smoothing": [Number(Real, 0, None, closed="neither")],
+        "C": [Number(Real, 0, None, closed="neither")],
+        "min_count": [Number(Integral, 1, INT32_MAX, closed="both")],
+        "clip": [Number(Real, 0, None, closed="neither"), None],
         "dtype": "no_validation",
         "memmap_folder": [str, os.PathLike, None],
         "verbose": ["verbose"],
@@ -296,7 +298,8 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         return _joined(map(self._clipped, parts), shape, self.vectors_.dtype, self.memmap_folder)
 
     def _dtype(self) -> np.dtype[Any]:
-        if self.dtype not in (np.float32, np.float64):
+        is_dtype = isinstance(self.dtype, str | type | np.dtype)
+        if not is_dtype or self.dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype must be numpy.float32 or numpy.float64, got {self.dtype!r}")
         return np.dtype(self.dtype)
 
@@ -310,10 +313,11 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         """Which documents are of the second class, in sorted order."""
         if y is None:
             raise ValueError(f"supervised={self.supervised!r} needs the labels y of the documents")
-        y = column_or_1d(y)
+        y = column_or_1d(as_labels(y))
         if len(y) != n_documents:
             raise ValueError(f"y holds {len(y)} labels for {n_documents} documents")
-        check_classification_targets(y)
+        with conversion("y"):
+            check_classification_targets(y)
         classes = np.unique(y)
         if len(classes) != 2:
             raise ValueError(
@@ -333,6 +337,9 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         try:
             counts = counter.fit_transform(self._progress(documents, "learning words"))
         except ValueError as error:
+            # Else it comes from the tokenizer.
+            if not str(error).startswith("empty vocabulary"):
+                raise
             # CountVectorizer's own message speaks of stop words.
             raise ValueError("documents hold no word at all") from error
         n_words = counts.sum(1)
@@ -343,7 +350,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         vocabulary = {word: row for row, word in enumerate(words)}
         counts = counts[:, frequent]
         if self.supervised == "log_odds":
-            scores = _log_odds_scores(counts, second, self.smoothing)
+            scores = _log_odds_scores(counts, second, float(self.smoothing))
         else:
             if skip:
                 analyzer = self._kept_words(vocabulary)
@@ -351,7 +358,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
                     self._progress(documents, "counting kept words")
                 )
                 n_words = counts.sum(1)
-            scores = _logistic_scores(counts, second, self.C)
+            scores = _logistic_scores(counts, second, float(self.C))
             n_steps = self._n_steps(documents, vocabulary)
             parts = self._encode(documents, vocabulary, scores[:, None], n_steps)
             squares = sum(np.square(part).sum() for part in parts)
@@ -419,8 +426,10 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         """Steps, clipped in place."""
         if self.clip is None:
             return values
-        bound = values.dtype.type(self.clip)
-        if float(bound) > self.clip:
+        clip = float(self.clip)
+        with np.errstate(over="ignore"):
+            bound = values.dtype.type(clip)
+        if float(bound) > clip:
             bound = np.nextafter(bound, bound.dtype.type(0))
         return np.clip(values, -bound, bound, out=values)
 
@@ -509,16 +518,19 @@ def _known_vectors(vectors: Any, dtype: np.dtype[Any]) -> tuple[dict[str, int], 
     if isinstance(vectors, str | os.PathLike):
         vectors = load_word_vectors(vectors)
     if isinstance(vectors, Mapping):
-        words, rows = list(vectors), [np.asarray(vectors[word]) for word in vectors]
+        words = list(vectors)
+        rows = [as_numbers(vectors[word], f"the vector of {word!r}", _NO_VECTOR) for word in words]
+        rows = [np.asarray(row) for row in rows]
         for word, row in zip(words, rows, strict=True):
             if row.ndim != 1 or row.shape != rows[0].shape:
                 raise ValueError(
                     f"vectors must hold vectors of one length: {words[0]!r} has shape "
                     f"{rows[0].shape} and {word!r} has {row.shape}"
                 )
-        vocabulary, matrix = {word: row for row, word in enumerate(words)}, np.array(rows)
+        vocabulary, given = {word: row for row, word in enumerate(words)}, np.array(rows)
     elif hasattr(vectors, "key_to_index") and hasattr(vectors, "vectors"):
-        vocabulary, matrix = dict(vectors.key_to_index), np.asarray(vectors.vectors)
+        vocabulary = dict(vectors.key_to_index)
+        given = np.asarray(as_numbers(vectors.vectors, "vectors", _NO_VECTOR))
     elif vectors is None:
         raise ValueError("vectors must be given when supervised is None")
     else:
@@ -528,9 +540,19 @@ def _known_vectors(vectors: Any, dtype: np.dtype[Any]) -> tuple[dict[str, int], 
         )
     if not vocabulary:
         raise ValueError("vectors holds no words")
+    if given.dtype.kind not in "biufO" or 0 in given.shape:
+        raise ValueError(
+            "vectors must hold one real number or more for every word, and has dtype "
+            f"{given.dtype} and shape {given.shape}"
+        )
+    try:
+        with conversion("vectors"):
+            matrix = given.astype(dtype, copy=False)
+    except TypeError as error:
+        raise TypeError(f"vectors must hold numbers: {error}") from error
     if not isinstance(vectors, WordVectors) and not np.isfinite(matrix).all():
-        raise ValueError("vectors must hold finite numbers only")
-    return vocabulary, matrix.astype(dtype, copy=False)
+        raise ValueError(f"vectors must hold numbers that are finite in {dtype} only")
+    return vocabulary, matrix
 
 
 def _log_odds_scores(counts: Any, second: np.ndarray, smoothing: float) -> np.ndarray:
@@ -539,7 +561,8 @@ def _log_odds_scores(counts: Any, second: np.ndarray, smoothing: float) -> np.nd
 
     def log_frequency(chosen: np.ndarray) -> np.ndarray:
         documents = np.asarray(present[chosen].sum(0)).ravel()
-        return np.log((documents + smoothing) / (chosen.sum() + 2 * smoothing))
+        # Twice the share: the factor cancels, and smoothing of any size stays in range.
+        return np.log(documents + smoothing) - np.log(chosen.sum() / 2 + smoothing)
 
     return log_frequency(second) - log_frequency(~second)
 
@@ -550,7 +573,12 @@ def _logistic_scores(counts: Any, second: np.ndarray, C: float) -> np.ndarray:
     weights = tfidf.fit_transform(counts)
     # Without an intercept, the sign of a document's sum of scores is the regression's decision.
     regression = LogisticRegression(C=C, fit_intercept=False, max_iter=1000)
-    return regression.fit(weights, second).coef_[0] * tfidf.idf_
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = regression.fit(weights, second).coef_[0] * tfidf.idf_
+    if not np.isfinite(scores).all():
+        raise ValueError(f"C={C:g} leaves the logistic regression without finite coefficients")
+    # Only their ratios matter; the power of two rounds nothing, and their squares stay in range.
+    return np.ldexp(scores, -np.frexp(np.abs(scores).max())[1])
 
 
 def _joined(
