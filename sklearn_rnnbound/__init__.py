@@ -3,7 +3,8 @@
 from sklearn_rnnbound._version import __version__ as __version__
 from sklearn_rnnbound.bounds import BOUNDS, Bound, Term
 from sklearn_rnnbound.classifier import RNNBoundClassifier
-from sklearn_rnnbound.cross_validation import CrossValidatedBoundReport, cross_validate_bounds
+from sklearn_rnnbound.cross_validation import cross_validate_bounds
+from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport
 from sklearn_rnnbound.model_selection import (
     BoundSearch,
     certify,

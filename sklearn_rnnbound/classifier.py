@@ -1,12 +1,10 @@
-"""The estimator: parameters, validation, fit, predict and the bound methods."""
+"""The estimator: parameters, validation, fit, predict; the bound methods come with it."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,9 +12,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags, check_random_state, compute_class_weight
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import (
     HasMethods,
     StrOptions,
@@ -32,17 +28,15 @@ from sklearn.utils.validation import (
 from sklearn_rnnbound.bounds import Setting
 from sklearn_rnnbound.bounds.peeling import recurrence_budget
 from sklearn_rnnbound.certification import BoundMethods
-from sklearn_rnnbound.checkpoint import Checkpoint, check_checkpoint, fingerprint
 from sklearn_rnnbound.constraints import (
     Box,
     Radius,
     WeightConstraints,
-    row_norm,
 )
+from sklearn_rnnbound.fitting import OPTIMIZERS, conclude, first_weights, make_net, prepare, resume
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
     Weights,
-    initial_weights,
     torch_threads,
 )
 from sklearn_rnnbound.noise import InputNoise, input_chunks
@@ -50,16 +44,7 @@ from sklearn_rnnbound.parameters import INT32_MAX, Number, NumberPair
 from sklearn_rnnbound.spectrum import min_eigenvalue, whitened_norm
 from sklearn_rnnbound.state import FittedClassifier, restored, versioned
 from sklearn_rnnbound.statistics import SampleStatistics, box_statistics, sample_statistics
-from sklearn_rnnbound.training import (
-    ConstrainedNet,
-    RampLoss,
-    Sequences,
-    Stopping,
-    Training,
-    TrainingRecord,
-    as_tensor,
-    train,
-)
+from sklearn_rnnbound.training import ArrayWeights, as_tensor, as_tensors, train
 from sklearn_rnnbound.validation import (
     DTYPES,
     as_array_like,
@@ -67,7 +52,6 @@ from sklearn_rnnbound.validation import (
     as_radius,
     as_steps,
     as_weights,
-    check_callbacks,
     check_prior,
     check_sequences,
     conversion,
@@ -75,56 +59,10 @@ from sklearn_rnnbound.validation import (
     restored_on_failure,
 )
 
-__all__ = ["Fit", "RNNBoundClassifier"]
+__all__ = ["RNNBoundClassifier"]
 
-_OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "adam": (torch.optim.Adam, {}),
-    "sgd": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
-}
 # Below this many multiplications a step, starting torch threads costs more than they save.
 _WORK_FOR_THREADS = 2**24
-
-# Parameters that training does not read, or not beside the tensors, device and threads it is given.
-_READ_BEFORE_TRAINING = {
-    "callbacks",
-    "checkpoint",
-    "class_weight",
-    "delta",
-    "device",
-    "input_bound",
-    "margin",
-    "memory",
-    "min_eigenvalue",
-    "n_threads",
-    "prior",
-    "step_size",
-    "verbose",
-    "warm_start",
-}
-
-ArrayWeights = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fit between its checks and its end.
-
-    Parameters
-    ----------
-    training : Training
-        The net with its data.
-    classes : ndarray of shape (k,)
-        Class labels.
-    weighted : bool
-        Whether the samples have weights.
-    n_learned : int
-        Number of samples that the weights will have learned from, those of a prior included.
-    """
-
-    training: Training
-    classes: np.ndarray
-    weighted: bool
-    n_learned: int
 
 
 _RADIUS = [Number(Real, 0, None, closed="left"), NumberPair(Real, 0, None, closed="left"), None]
@@ -313,7 +251,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         "gradient_clip_value": _POSITIVE_OR_NONE,
         "weight_decay": [Number(Real, 0, None, closed="left")],
         "loss": [StrOptions({"cross_entropy", "ramp"})],
-        "optimizer": [StrOptions(set(_OPTIMIZERS))],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
         "learning_rate": [Number(Real, 0, None, closed="neither")],
         "max_iter": [Number(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
@@ -449,143 +387,16 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """
         # Tensors made in inference mode could not be trained.
         with restored_on_failure(self), torch.inference_mode(False):
-            fit = self._prepare(X, y, sample_weight)
+            fit = prepare(self, X, y, sample_weight)
             training, data = fit.training, fit.training.data
             with self._threads(len(data), data.X.shape[2]):
                 if self.checkpoint is not None:
-                    self._resume(training, self.checkpoint)
+                    resume(self, training, self.checkpoint)
                 train([training])
-                self._conclude(fit)
+                conclude(self, fit)
             if training.checkpoint is not None:
                 training.checkpoint.remove()
         return self
-
-    def _prepare(self, X: Any, y: Any, sample_weight: Any) -> Fit:
-        """Everything of a fit that comes before training."""
-        constraints = self._constraints()
-        if self.loss == "ramp" and isinstance(self.margin, str):
-            raise ValueError(
-                f"loss='ramp' is the ramp loss at a margin fixed beforehand: margin must be a "
-                f"number > 0, got {self.margin!r}"
-            )
-        device = resolve_device(self.device)
-        check_callbacks(self.callbacks)
-        if self.checkpoint is not None:
-            check_checkpoint(self.checkpoint, self.random_state, self.callbacks)
-        X, y = self._validate(X, y)
-        for name in ("learning_rate", "weight_decay"):
-            if getattr(self, name) > np.finfo(X.dtype).max:
-                raise ValueError(f"{name}={getattr(self, name)} is out of the range of {X.dtype}")
-        weights = None
-        if sample_weight is not None:
-            weights = as_weights(sample_weight, X)
-            if not weights.all():
-                X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
-        classes, targets = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(f"y must hold two classes or more, but has one class: {classes[0]}")
-        weights = self._loss_weights(weights, y, classes, targets)
-        prior = self._fitted_prior(X, classes)
-        previous = self._previous_weights(X, classes)
-        n_before = 0 if previous is None else self._n_learned
-        if prior is not None and prior._recognises(
-            as_tensor(X).to(_tensors(prior._array_weights())[0]), torch.from_numpy(targets)
-        ):
-            raise ValueError(
-                "prior was fitted on these very data; its weights must come from data disjoint "
-                "from those of fit, or no bound that uses them holds"
-            )
-        self._check_input_bound(X)
-        self._check_min_eigenvalue(X)
-        self._prior_weights = None if prior is None else prior._array_weights()
-        self._n_prior = 0 if prior is None else prior._n_learned
-        constraints = self._with_box(constraints, X.dtype)
-
-        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=5)
-        init_seed, noise_seed, shuffle_seed, evaluation_seed, split_seed = map(int, seeds)
-        data, validation = self._resident_data(X, targets, weights, device, split_seed)
-        with self._threads(len(data), X.shape[2]):
-            if previous is None and self._prior_weights is not None:
-                previous = _tensors(self._prior_weights)
-            if not hasattr(self, "_init_seed") or not (self.warm_start and hasattr(self, "U_")):
-                # The centre of the PAC-Bayes prior: weights that no data have touched.
-                self._init_seed = init_seed
-            if previous is None:
-                shape = X.shape[2], int(self.hidden_size), len(classes)
-                previous = _first_weights(shape, init_seed, constraints)
-            U, W, V = (value.to(device, data.X.dtype) for value in previous)
-            module = RecurrentNetwork(U, W, V, self.activation)
-            constraints.project_(*module.weights)
-            optimizer, options = _OPTIMIZERS[self.optimizer]
-            net = self._make_net(
-                module,
-                constraints,
-                evaluation_seed,
-                noise_generator=torch.Generator(device).manual_seed(noise_seed),
-                shuffle_generator=(
-                    torch.Generator().manual_seed(shuffle_seed) if self.shuffle else None
-                ),
-                clip_norm=self.gradient_clip_norm,
-                clip_value=self.gradient_clip_value,
-                batch_size=self._effective_batch_size(len(data)),
-                optimizer=optimizer,
-                lr=float(self.learning_rate),
-                optimizer__weight_decay=float(self.weight_decay),
-                **{f"optimizer__{key}": option for key, option in options.items()},
-                train_split=None if validation is None else lambda part: (part, validation),
-                callbacks=self.callbacks,
-            )
-        # Arithmetic with a NumPy scalar would be done in its type, be it float16 or int8.
-        stopping = Stopping(int(self.max_iter), float(self.tol), int(self.n_iter_no_change))
-        training = Training(net, data, validation, stopping, self._progress(net, data))
-        n_learned = len(X) + self._n_prior + n_before
-        return Fit(training, classes, weights is not None, n_learned)
-
-    def _resume(self, training: Training, folder: str | os.PathLike[str]) -> None:
-        """Give the training its checkpoint, and go on from there where it was interrupted."""
-        net, data, validation = training.net, training.data, training.validation
-        settings = [
-            (type(self).__module__, type(self).__qualname__),
-            net.module_.theta.device.type,
-            # The order of summation depends on it.
-            torch.get_num_threads(),
-            getattr(net.criterion_, "margin", None),
-            *sorted(
-                (name, value)
-                for name, value in self.get_params(deep=False).items()
-                if name not in _READ_BEFORE_TRAINING
-            ),
-        ]
-        tensors = [
-            *(data.X, data.targets, data.weights, data.rows),
-            None if validation is None else validation.rows,
-            net.module_.theta,
-            *(() if self._prior_weights is None else _tensors(self._prior_weights)),
-        ]
-        checkpoint = Checkpoint(folder, fingerprint(settings, tensors))
-        if checkpoint.read(training.restore) and self.verbose:
-            epoch = len(training.record.loss_curve)
-            print(f"resumed at epoch {epoch} from {checkpoint.path}", flush=True)
-        training.checkpoint = checkpoint
-
-    def _conclude(self, fit: Fit) -> None:
-        """Everything of a fit that comes after training."""
-        net, data, record = fit.training.net, fit.training.data, fit.training.record
-        # Callbacks may have moved the weights after the last step.
-        net.constraints.project_(*net.module_.weights)
-        net.limit_fisher_rao_(data.X)
-        net.train_split = None
-        self._keep(net, fit.classes, record)
-        self._setting = self._make_setting(net.constraints, weighted=fit.weighted)
-        self._fitted_box = net.constraints.box
-        self._n_learned = fit.n_learned
-        self._statistics = self._reduce(data.X, data.targets)
-        if not record.converged:
-            warnings.warn(
-                f"max_iter={self.max_iter} epochs reached, and training has not converged yet.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
 
     def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
@@ -646,41 +457,6 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             as_radius(self.beta_u), as_radius(self.beta_w), as_radius(self.beta_v), self.unit_types
         )
 
-    def _loss_weights(
-        self,
-        weights: np.ndarray | None,
-        y: np.ndarray,
-        classes: np.ndarray,
-        targets: np.ndarray,
-    ) -> np.ndarray | None:
-        """Product of sample and class weights; None when all are equal."""
-        if self.class_weight is not None:
-            factors = self._class_factors(y, classes, weights)
-            weights = factors[targets] * (1.0 if weights is None else weights)
-        if weights is None or (weights == weights[0]).all():
-            return None
-        return weights
-
-    def _class_factors(
-        self, y: np.ndarray, classes: np.ndarray, weights: np.ndarray | None
-    ) -> np.ndarray:
-        """Weights of the classes by `class_weight`, the largest of them about 1."""
-        try:
-            with conversion("class_weight"):
-                factors = compute_class_weight(
-                    self.class_weight, classes=classes, y=y, sample_weight=weights
-                )
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"class_weight must give the classes {classes.tolist()} numbers: {error}"
-            ) from error
-        if not np.isfinite(factors).all() or (factors < 0).any() or not factors.any():
-            raise ValueError(
-                "class_weight must be finite and not negative, nor zero for every class; it gives "
-                f"the classes {classes.tolist()} the weights {factors.tolist()}"
-            )
-        return np.ldexp(factors, -np.frexp(factors.max())[1])
-
     def _previous_weights(self, X: np.ndarray, classes: np.ndarray) -> Weights | None:
         """Weights to go on from under `warm_start`, else None."""
         if not (self.warm_start and hasattr(self, "U_")):
@@ -701,7 +477,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         return self.U_, self.W_, self.V_
 
     def _weights(self) -> Weights:
-        return _tensors(self._array_weights())
+        return as_tensors(self._array_weights())
 
     def _fitted_prior(self, X: np.ndarray, classes: np.ndarray) -> RNNBoundClassifier | None:
         """The classifier `prior`, if it is one that this fit can start from."""
@@ -738,88 +514,21 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
 
     def _reference_weights(self) -> Weights | None:
         """Weights learned on other data, if any."""
-        return None if self._prior_weights is None else _tensors(self._prior_weights)
+        return None if self._prior_weights is None else as_tensors(self._prior_weights)
 
     def _prior_mean(self) -> Weights:
         """Centre of the PAC-Bayes prior: the prior's weights, or the initial ones again."""
         if self._prior_weights is not None:
-            return _tensors(self._prior_weights)
+            return as_tensors(self._prior_weights)
         constraints = _fitted_constraints(self._setting)
         shape = self.U_.shape[1], len(self.U_), len(self.V_)
-        weights = _first_weights(shape, self._init_seed, constraints)
+        weights = first_weights(shape, self._init_seed, constraints)
         constraints.project_(*weights)
         return weights
-
-    def _check_input_bound(self, X: np.ndarray) -> None:
-        if self.input_bound is None:
-            return
-        largest, bound = max(float(X.max()), -float(X.min())), float(self.input_bound)
-        if largest > bound:
-            raise ValueError(
-                f"input_bound={bound:g} does not hold: X has an entry of magnitude "
-                f"{largest:g}. Scale or clip X, by a rule fixed before the data were seen"
-            )
-
-    def _check_min_eigenvalue(self, X: np.ndarray) -> None:
-        if isinstance(self.min_eigenvalue, str) or self.min_eigenvalue == 0:
-            return
-        mean_square = float(np.einsum("ntd,ntd->", X, X, dtype=np.float64)) / X.size
-        # No more than the mean of all eigenvalues in the population, of which this is an estimate.
-        if float(self.min_eigenvalue) > 2 * mean_square:
-            warnings.warn(
-                f"min_eigenvalue={self.min_eigenvalue:g} is far above the mean squared entry of X, "
-                f"{mean_square:.4g}, which it cannot exceed in the population: bounds that use it "
-                "will hardly hold",
-                stacklevel=5,
-            )
-
-    def _resident_data(
-        self,
-        X: np.ndarray,
-        targets: np.ndarray,
-        weights: np.ndarray | None,
-        device: torch.device,
-        split_seed: int,
-    ) -> tuple[Sequences, Sequences | None]:
-        """Training data, on the device if it has room for them, and the validation part."""
-        inputs = as_tensor(X)
-        if _has_room(device, inputs.nbytes):
-            inputs = inputs.to(device)
-        numbers = torch.from_numpy(targets).to(inputs.device)
-        loss_weights = None if weights is None else as_tensor(weights).to(inputs)
-        if not self.early_stopping:
-            return Sequences(inputs, numbers, loss_weights), None
-        try:
-            parts = train_test_split(
-                np.arange(len(targets)),
-                test_size=float(self.validation_fraction),
-                stratify=targets,
-                random_state=split_seed,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping cannot hold out validation_fraction={self.validation_fraction} of "
-                f"every class: {error}"
-            ) from error
-        rows, held_out = (torch.from_numpy(np.sort(part)).to(inputs.device) for part in parts)
-        return (
-            Sequences(inputs, numbers, loss_weights, rows),
-            Sequences(inputs, numbers, loss_weights, held_out),
-        )
 
     def _largest_batch(self) -> int:
         """Rows of a minibatch, where there are enough."""
         return 200 if isinstance(self.batch_size, str) else int(self.batch_size)
-
-    def _effective_batch_size(self, n: int) -> int:
-        size = self._largest_batch()
-        if self.batch_size != "auto" and size > n:
-            warnings.warn(
-                f"batch_size={self.batch_size} is larger than the training sample and is clipped "
-                f"to {n}.",
-                stacklevel=5,
-            )
-        return min(size, n)
 
     def _threads(self, rows: int, n_features: int) -> AbstractContextManager[None]:
         """Context with the number of torch threads that suits a minibatch of at most `rows`."""
@@ -828,69 +537,6 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         m = int(self.hidden_size)
         work = min(rows, self._largest_batch()) * m * (m + n_features)
         return torch_threads(1 if work < _WORK_FOR_THREADS else None)
-
-    def _make_net(
-        self,
-        module: RecurrentNetwork,
-        constraints: WeightConstraints,
-        evaluation_seed: int,
-        **options: Any,
-    ) -> ConstrainedNet:
-        sigma = float(self.noise_std)
-        return ConstrainedNet(
-            module,
-            constraints=constraints,
-            fisher_rao_max=None if self.fisher_rao_max is None else float(self.fisher_rao_max),
-            noise=InputNoise(self.noise, sigma) if sigma > 0 else None,
-            evaluation_seed=evaluation_seed,
-            criterion=(
-                torch.nn.CrossEntropyLoss(reduction="none")
-                if isinstance(self.margin, str) or self.loss == "cross_entropy"
-                else RampLoss(float(self.margin))
-            ),
-            classes=list(range(module.shape[2])),
-            device=str(module.theta.device),
-            **options,
-        ).initialize()
-
-    def _progress(self, net: ConstrainedNet, data: Sequences) -> Callable[[TrainingRecord], None]:
-        """Function that prints the line of an epoch, or does nothing."""
-
-        def print_line(record: TrainingRecord) -> None:
-            predicted = net.scores(data.X).argmax(1).to(data.targets.device)
-            error = float((predicted != data.targets).double().mean())
-            norms = (row_norm(weight.cpu().numpy()) for weight in net.module_.weights)
-            line = (
-                f"epoch {len(record.loss_curve):>4}/{self.max_iter}"
-                f"  loss {record.loss_curve[-1]:8.4f}  train error {error:6.4f}"
-                "  norms U {:.3g}, W {:.3g}, V {:.3g}".format(*norms)
-            )
-            if record.validation_scores:
-                line += f"  validation accuracy {record.validation_scores[-1]:6.4f}"
-            print(line, flush=True)
-
-        return print_line if self.verbose else lambda record: None
-
-    def _keep(
-        self,
-        net: ConstrainedNet,
-        classes: np.ndarray,
-        record: TrainingRecord,
-    ) -> None:
-        """Set the fitted attributes that come from training."""
-        self.net_ = net
-        self.device_ = net.device
-        self.classes_ = classes
-        self.U_, self.W_, self.V_ = (
-            weight.detach().cpu().numpy().copy() for weight in net.module_.weights
-        )
-        self.beta_u_ = row_norm(self.U_, net.constraints.beta_u)
-        self.beta_w_ = row_norm(self.W_, net.constraints.beta_w)
-        self.beta_v_ = row_norm(self.V_, net.constraints.beta_v)
-        self.n_iter_ = len(record.loss_curve)
-        self.loss_curve_ = record.loss_curve
-        self.best_loss_ = None if self.early_stopping else min(record.loss_curve)
-        self.validation_scores_ = record.validation_scores if self.early_stopping else None
 
     def _reduce(self, inputs: torch.Tensor, targets: torch.Tensor) -> SampleStatistics:
         """What the bounds need of a sample and of the fitted network."""
@@ -917,7 +563,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             box=box_statistics(
                 lower,
                 upper,
-                _tensors(box.center, like=inputs),
+                as_tensors(box.center, like=inputs),
                 inputs,
                 self._setting.activation,
                 width=box.width,
@@ -943,30 +589,6 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         chunks = input_chunks(inputs, net.noise, net.evaluation_seed)
         variance = self._setting.noise_std * self._setting.noise_std
         return whitened_norm(X, (chunk.cpu().numpy() for chunk in chunks), variance)
-
-    def _make_setting(self, constraints: WeightConstraints, *, weighted: bool) -> Setting:
-        notes = [
-            "samples drawn independently from one law",
-            "features and hyper-parameters fixed before this sample was seen; a preprocessing "
-            "fitted on it, or the choice among candidates, makes the bound an estimate",
-        ]
-        if weighted:
-            notes.append("the risk is the unweighted one, although training was weighted")
-        if self.early_stopping:
-            notes.append("all rows count, those of early stopping's validation part too")
-        return Setting(
-            beta_u=constraints.beta_u,
-            beta_w=constraints.beta_w,
-            beta_v=constraints.beta_v,
-            unit_types=self.unit_types,
-            fisher_rao_max=None if self.fisher_rao_max is None else float(self.fisher_rao_max),
-            input_bound=None if self.input_bound is None else float(self.input_bound),
-            min_eigenvalue_known=self.min_eigenvalue != "estimate",
-            activation=self.activation,
-            noise=self.noise,
-            noise_std=float(self.noise_std),
-            notes=tuple(notes),
-        )
 
     # Predictions
 
@@ -1102,35 +724,13 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             U, W, V = (weight.to(device) for weight in self._weights())
             setting = self._setting
             module = RecurrentNetwork(U, W, V, setting.activation)
-            self.net_ = self._make_net(module, _fitted_constraints(setting), seed)
+            self.net_ = make_net(self, module, _fitted_constraints(setting), seed)
             # That of `fit`, whatever the parameters were set to since.
             noisy = setting.noise_std > 0
             self.net_.noise = InputNoise(setting.noise, setting.noise_std) if noisy else None
         self.device_ = self.net_.device
 
 
-def _has_room(device: torch.device, n_bytes: int) -> bool:
-    """Whether data of a size may lie on a device; else minibatches travel there one by one."""
-    if device.type != "cuda":
-        return True
-    # The other half is for what training makes of a minibatch, and for other programs.
-    return n_bytes <= torch.cuda.mem_get_info(device)[0] / 2
-
-
-def _tensors(weights: ArrayWeights, like: torch.Tensor | None = None) -> Weights:
-    U, W, V = (as_tensor(weight) for weight in weights)
-    return (U, W, V) if like is None else (U.to(like), W.to(like), V.to(like))
-
-
 def _fitted_constraints(setting: Setting) -> WeightConstraints:
     """Constraints of a fit, its box aside."""
     return WeightConstraints(setting.beta_u, setting.beta_w, setting.beta_v, setting.unit_types)
-
-
-def _first_weights(
-    shape: tuple[int, int, int], seed: int, constraints: WeightConstraints
-) -> Weights:
-    """Weights of a network that has seen no data, for (d, m, k)."""
-    weights = initial_weights(*shape, torch.Generator().manual_seed(seed))
-    constraints.orient_(*weights)
-    return weights

@@ -28,8 +28,9 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
 from tqdm import tqdm
 
-from sklearn_rnnbound.classifier import Fit, RNNBoundClassifier
+from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.composition import candidate, fingerprint
+from sklearn_rnnbound.fitting import Fit, conclude, prepare
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.training import train
 from sklearn_rnnbound.validation import resolve_device
@@ -463,7 +464,7 @@ class _Fold:
             estimator.steps = [*steps, estimator.steps[-1]]
         classifier._validate_params()
         params = _check_method_params(self._X, fit.classifier_params, indices=fit.rows)
-        prepared = classifier._prepare(X_train, self._y_train, params.get("sample_weight"))
+        prepared = prepare(classifier, X_train, self._y_train, params.get("sample_weight"))
         training = prepared.training
         # Every candidate has converted the same data.
         inputs = training.data.X
@@ -593,7 +594,7 @@ def _train_stack(
                     raise error
                 if memory is None:
                     classifier.memory = shared
-                classifier._conclude(prepared.fit)
+                conclude(classifier, prepared.fit)
             except Exception as caught:
                 if raises:
                     raise

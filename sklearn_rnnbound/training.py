@@ -27,6 +27,7 @@ from sklearn_rnnbound.network import (
 from sklearn_rnnbound.noise import InputNoise, input_chunks
 
 __all__ = [
+    "ArrayWeights",
     "ConstrainedNet",
     "RampLoss",
     "Sequences",
@@ -35,8 +36,12 @@ __all__ = [
     "Training",
     "TrainingRecord",
     "as_tensor",
+    "as_tensors",
     "train",
 ]
+
+#: U (m, d), W (m, m) and V (k, m) as arrays.
+ArrayWeights = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _VALIDATION_ROWS = 1024
 DIVERGED = (
@@ -58,6 +63,12 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array)
     holder = _Memory({**array.__array_interface__, "data": (array.ctypes.data, False)}, array)
     return torch.from_numpy(np.asarray(holder))
+
+
+def as_tensors(weights: ArrayWeights, like: torch.Tensor | None = None) -> Weights:
+    """U, W and V as tensors, of the dtype and on the device of another if there is one."""
+    U, W, V = (as_tensor(weight) for weight in weights)
+    return (U, W, V) if like is None else (U.to(like), W.to(like), V.to(like))
 
 
 @dataclass(frozen=True)

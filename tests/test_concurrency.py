@@ -168,7 +168,7 @@ def test_fits_side_by_side_are_those_in_a_row(backend, small, monkeypatch):
     monkeypatch.setattr("sklearn_rnnbound.classifier._WORK_FOR_THREADS", 0)
     X, y = small
     expected = [results(clf.fit(X, y), X) for clf in classifiers()]
-    state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the legacy state is watched
 
     def run(clf):
         seen = []
@@ -193,7 +193,7 @@ def test_fits_side_by_side_are_those_in_a_row(backend, small, monkeypatch):
     assert torch.get_num_threads() == 3
     assert of_new_thread() == 3
     assert torch.equal(torch.get_rng_state(), state[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002 - the legacy state is watched
 
 
 def test_one_classifier_serves_many_threads(fitted, small):

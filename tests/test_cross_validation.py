@@ -25,12 +25,8 @@ from skorch.callbacks import Callback
 
 from sklearn_rnnbound import Bound, BoundReport, RNNBoundClassifier, Term
 from sklearn_rnnbound.composition import Composition
-from sklearn_rnnbound.cross_validation import (
-    CrossValidatedBoundReport,
-    FoldReport,
-    _kendall,
-    cross_validate_bounds,
-)
+from sklearn_rnnbound.cross_validation import cross_validate_bounds
+from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport, FoldReport, _kendall
 
 GRID = {"noise_std": [0.0, 0.1], "beta_w": [0.5, 1.0]}
 METHODS = ["paper", "peeling", "zhang2018", "holdout"]

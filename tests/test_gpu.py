@@ -9,6 +9,8 @@ from conftest import make_classifier
 from skorch.callbacks import Callback
 from test_stack import NETWORKS, assert_same_fit, fit_together, make_member
 
+from sklearn_rnnbound.fitting import prepare
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device"),
@@ -77,9 +79,9 @@ def test_a_stack_agrees_with_the_cpu_where_no_noise_is_drawn(small):
 def test_data_without_room_on_the_device_stay_on_the_host(small, name, callbacks, monkeypatch):
     fits = []
     for room in (True, False):
-        monkeypatch.setattr("sklearn_rnnbound.classifier._has_room", lambda *_, room=room: room)
+        monkeypatch.setattr("sklearn_rnnbound.fitting._has_room", lambda *_, room=room: room)
         clf, *data = make_member(small, name, device="cuda", callbacks=callbacks)
-        fit = clf._prepare(*data)
+        fit = prepare(clf, *data)
         assert fit.training.data.X.is_cuda == room
         fits.append(clf.fit(*data))
     assert_same_fit(*fits, 1e-12)

@@ -85,7 +85,7 @@ def settings():
         "device": torch.get_default_device(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "torch": torch.get_rng_state().tolist(),
-        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002  # nobody else's either
+        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002 - the legacy state is watched
         "python": random.getstate(),
         "errors": np.geterr(),
         "warnings": list(warnings.filters),
@@ -226,7 +226,7 @@ PLACES = [
     ("classifier.sample_statistics", 1),
     ("classifier.min_eigenvalue", 1),
     ("classifier.whitened_norm", 1),
-    ("classifier.row_norm", 3),
+    ("fitting.row_norm", 3),
 ]
 
 

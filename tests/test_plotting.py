@@ -13,12 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_rnnbound import Bound, BoundReport, Term, certify
-from sklearn_rnnbound.cross_validation import (
-    CrossValidatedBoundReport,
-    FoldReport,
-    cross_validate_bounds,
-)
+from sklearn_rnnbound.cross_validation import cross_validate_bounds
 from sklearn_rnnbound.datasets import make_gaussian_sequences
+from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport, FoldReport
 from sklearn_rnnbound.plotting import (
     BoundCurveDisplay,
     BoundDecompositionDisplay,

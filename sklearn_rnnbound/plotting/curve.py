@@ -26,7 +26,7 @@ from sklearn_rnnbound.tables import KINDS, network_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sklearn_rnnbound.cross_validation import CrossValidatedBoundReport, FoldReport
+    from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport, FoldReport
     from sklearn_rnnbound.report import BoundCurve, BoundReport
 
 __all__ = ["BoundCurveDisplay"]
