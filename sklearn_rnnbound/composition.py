@@ -12,16 +12,17 @@ from numbers import Real
 from pickle import PicklingError
 from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+import joblib
 from sklearn_rnnbound.bounds import Bound
 from sklearn_rnnbound.bounds.union import chosen_among
 from sklearn_rnnbound.classifier import RNNBoundClassifier
+from sklearn_rnnbound.parameters import Number
 from sklearn_rnnbound.report import BoundCurve, BoundReport
 
 __all__ = ["Composition", "candidate", "check_delta", "count_candidates", "fingerprint"]
@@ -225,7 +226,7 @@ class Composition:
 
 def check_delta(delta: Any) -> None:
     """Raise unless delta is a probability strictly between 0 and 1."""
-    if not isinstance(delta, Real) or isinstance(delta, bool) or not 0 < float(delta) < 1:
+    if not Number(Real, 0, 1, closed="neither").is_satisfied_by(delta):
         raise ValueError(f"delta must be a number between 0 and 1, both excluded, got {delta!r}")
 
 

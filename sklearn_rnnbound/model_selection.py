@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_rnnbound.bounds import BOUNDS, Bound
 from sklearn_rnnbound.composition import Composition, candidate, check_delta, count_candidates
 from sklearn_rnnbound.parallel import run_tasks
+from sklearn_rnnbound.parameters import Number
 from sklearn_rnnbound.validation import restored_on_failure
 
 __all__ = ["BoundSearch", "certify", "make_bound_scorer", "neg_bound_scorer"]
@@ -117,7 +118,8 @@ def make_bound_scorer(
     _check_method(method)
     if delta is not None:
         check_delta(delta)
-    if margin is not None and not (isinstance(margin, Real) and 0 < margin < np.inf):
+    is_margin = Number(Real, 0, None, closed="neither").is_satisfied_by
+    if margin is not None and not is_margin(margin):
         raise ValueError(f"margin must be a positive number or None, got {margin!r}")
     return BoundScorer(method, margin, delta)
 
