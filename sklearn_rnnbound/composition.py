@@ -12,13 +12,13 @@ from numbers import Real
 from pickle import PicklingError
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-import joblib
 from sklearn_rnnbound.bounds import Bound
 from sklearn_rnnbound.bounds.union import chosen_among
 from sklearn_rnnbound.classifier import RNNBoundClassifier
