@@ -425,7 +425,8 @@ def test_every_parameter_is_thought_of():
 
 
 @pytest.fixture
-def base(tmp_path):
+def base(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # One case names a cache there.
     return make_classifier(noise_std=0.1, margin=1.0, batch_size=20, checkpoint=tmp_path)
 
 
