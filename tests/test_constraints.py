@@ -367,6 +367,14 @@ def test_subnormal_radius_in_single_precision(radius, repeats):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 5), (7, 5)])
+def test_radius_whose_shares_would_be_subnormal_is_zero(shape, dtype):
+    smallest = float(np.finfo(dtype).tiny)
+    assert not projected(np.ones(shape, dtype=dtype), np.nextafter(5 * smallest, 0)).any()
+    assert projected(np.ones(shape, dtype=dtype), 5 * smallest).any(-1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_zeros", [0, 100])
 def test_infinite_entries_share_the_radius(dtype, n_zeros):
     def padded(rows):
@@ -439,6 +447,7 @@ def test_row_norms():
     assert row_norm(A, (1.0, 1.0)) == (3.5, 2.5)
     # In single precision the second entry would be lost.
     assert row_norm(np.array([[1.0, 2.0**-24]], dtype=np.float32)) == 1 + 2.0**-24
+    assert row_norm(np.array([[1e308, -1e308]])) == np.inf
 
 
 def random_weights(seed, m=4, d=3, k=2):
@@ -490,8 +499,9 @@ def test_two_unit_types_are_projected_on_signs_blocks_and_ball_together(seed, si
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_fresh_weights_are_oriented_without_losing_their_size(k):
-    U, W, V = random_weights(0, m=5, k=k)
+@pytest.mark.parametrize("m", [5, 6])
+def test_fresh_weights_are_oriented_without_losing_their_size(m, k):
+    U, W, V = random_weights(0, m=m, k=k)
     sizes = [weight.abs() for weight in (U, W, V)]
     if k == 2:
         # The halves speak for and against class 1 alone.
@@ -499,7 +509,7 @@ def test_fresh_weights_are_oriented_without_losing_their_size(k):
     WeightConstraints(unit_types=2).orient_(U, W, V)
     for weight, size in zip((U, W, V), sizes, strict=True):
         torch.testing.assert_close(weight.abs(), size)
-    # Of five units three are of the first type.
+    # Of five or six units three are of the first type.
     assert (U[:3] >= 0).all()
     assert (U[3:] <= 0).all()
     assert (V[:, :3] >= 0).all()

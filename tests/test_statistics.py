@@ -134,7 +134,9 @@ def test_scores_that_overflow_leave_an_error_at_every_margin():
     U, W, V = torch.ones(1, 1), torch.zeros(1, 1), torch.full((2, 1), 10.0)
     network = RecurrentNetwork(*(weight.double() for weight in (U, W, V)))
     X = torch.tensor([[[1e308]], [[-1.0]]], dtype=torch.float64)
-    assert statistics_of(network, X, torch.tensor([0, 1])).clean.margins.tolist() == [-np.inf, 0.0]
+    sample = statistics_of(network, X, torch.tensor([0, 1]))
+    assert sample.clean.margins.tolist() == [-np.inf, 0.0]
+    assert sample.fisher_rao_gradient == np.inf
 
 
 @pytest.fixture
@@ -404,6 +406,8 @@ def test_path_norm_that_overflows_is_infinite():
     # A weight of zero beside an infinite path hides nothing.
     assert network_norms(U, 10 * np.eye(2), V[:, ::-1], 400).path_norm == np.inf
     assert network_norms(U, 10 * np.eye(2), np.ones((3, 2)), 400).path_norm == np.inf
+    # No zero on the way: the sum itself overflows.
+    assert network_norms(U, np.full((2, 2), 10.0), np.ones((3, 2)), 400).path_norm == np.inf
     assert np.isfinite(network_norms(U, 10 * np.eye(2), V, 300).path_norm)
 
 
