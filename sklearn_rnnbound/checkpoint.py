@@ -26,7 +26,7 @@ _NUMBERS_AT_ONCE = 2**20
 
 
 def check_checkpoint(checkpoint: str | os.PathLike[str], random_state: Any, callbacks: Any) -> None:
-    """Make the folder of checkpoints; ValueError where a fit could not go on from one.
+    """ValueError where a fit could not go on from a checkpoint in this folder.
 
     Parameters
     ----------
@@ -48,7 +48,6 @@ def check_checkpoint(checkpoint: str | os.PathLike[str], random_state: Any, call
     folder = Path(checkpoint)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"checkpoint must be a folder, and {str(folder)!r} is a file")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def fingerprint(settings: Iterable[Any], tensors: Iterable[torch.Tensor | None]) -> str:
@@ -93,6 +92,7 @@ class Checkpoint:
 
     def __init__(self, folder: str | os.PathLike[str], name: str) -> None:
         self.path = Path(folder, f"{name}.pt")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._last = time.monotonic()
 
     @property

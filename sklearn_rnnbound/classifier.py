@@ -40,7 +40,7 @@ from sklearn_rnnbound.network import (
     torch_threads,
 )
 from sklearn_rnnbound.noise import InputNoise, input_chunks
-from sklearn_rnnbound.parameters import INT32_MAX, Number, NumberPair
+from sklearn_rnnbound.parameters import Number, NumberPair
 from sklearn_rnnbound.spectrum import min_eigenvalue, whitened_norm
 from sklearn_rnnbound.state import FittedClassifier, restored, versioned
 from sklearn_rnnbound.statistics import SampleStatistics, box_statistics, sample_statistics
@@ -237,7 +237,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_size": [Number(Integral, 1, INT32_MAX, closed="both")],
+        "hidden_size": [Number(Integral, 1, 2**15, closed="both")],
         "activation": [StrOptions({"relu", "tanh"})],
         "noise_std": [Number(Real, 0, None, closed="left")],
         "noise": [StrOptions({"gaussian", "uniform", "laplace"})],
@@ -274,7 +274,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         "checkpoint": [str, os.PathLike, None],
         "callbacks": [list, None],
         "device": [str],
-        "n_threads": [Number(Integral, 1, INT32_MAX, closed="both"), None],
+        # More threads or units than a machine may hold end the process, not the fit.
+        "n_threads": [Number(Integral, 1, 1024, closed="both"), None],
     }
 
     def __init__(

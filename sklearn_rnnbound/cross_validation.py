@@ -16,7 +16,7 @@ from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, indexable
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, _num_samples
 
@@ -25,6 +25,7 @@ from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.composition import Composition, candidate
 from sklearn_rnnbound.fold_reports import NORMS, CrossValidatedBoundReport, FoldReport
 from sklearn_rnnbound.parallel import run_tasks
+from sklearn_rnnbound.parameters import Number
 
 __all__ = ["cross_validate_bounds"]
 
@@ -40,8 +41,8 @@ _NEED_TRAINING_DATA = {"occam", "pac_bayes"}
         "groups": ["array-like", None],
         "cv": ["cv_object"],
         "methods": [str, list, tuple],
-        "margin": [Interval(Real, 0, None, closed="neither"), None],
-        "delta": [Interval(Real, 0, 1, closed="neither"), None],
+        "margin": [Number(Real, 0, None, closed="neither"), None],
+        "delta": [Number(Real, 0, 1, closed="neither"), None],
         "simultaneous": ["boolean"],
         "params": [dict, None],
         "n_jobs": [Integral, None],

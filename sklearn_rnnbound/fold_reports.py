@@ -13,6 +13,7 @@ from scipy.stats import kendalltau, norm
 from sklearn.utils._param_validation import Interval, validate_params
 
 from sklearn_rnnbound.bounds import Bound
+from sklearn_rnnbound.bounds._bound import confidence_text
 from sklearn_rnnbound.report import BoundReport
 from sklearn_rnnbound.tables import (
     KINDS,
@@ -357,7 +358,7 @@ class CrossValidatedBoundReport:
     def _title(self) -> str:
         candidates = self._candidates()
         reports = [fold.report for fold in self.folds if fold.report is not None]
-        confidences = sorted({f"{1 - report.delta:g}" for report in reports})
+        confidences = sorted({confidence_text(report.delta) for report in reports})
         scope = "all bounds" if any(report.simultaneous for report in reports) else "each bound"
         count = f"{len(candidates[0])} folds" + (
             f" of {len(candidates)} candidates" if len(candidates) > 1 else ""

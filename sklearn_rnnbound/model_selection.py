@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import Tags, get_tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -267,7 +267,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         "estimator": [HasMethods(["fit", "predict"])],
         "param_grid": [dict, list],
         "method": [StrOptions(set(_METHODS))],
-        "delta": [Interval(Real, 0, 1, closed="neither"), None],
+        "delta": [Number(Real, 0, 1, closed="neither"), None],
         "n_jobs": [Integral, None],
         "refit": ["boolean"],
         "error_score": [StrOptions({"raise"}), Real],

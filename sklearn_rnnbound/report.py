@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sklearn_rnnbound.bounds import Bound
+from sklearn_rnnbound.bounds._bound import confidence_text
 from sklearn_rnnbound.tables import (
     KINDS,
     bullets,
@@ -182,7 +183,9 @@ class BoundReport:
         if self.test_error is not None:
             errors += f", test error {self.test_error:.4f}"
         scope = "all bounds together" if self.simultaneous else "each bound"
-        return f"Bounds on P[error] at confidence {1 - self.delta:g} for {scope}; {errors}"
+        return (
+            f"Bounds on P[error] at confidence {confidence_text(self.delta)} for {scope}; {errors}"
+        )
 
     def _remarks(self) -> list[tuple[str, list[str]]]:
         """Headings with the lines below them: assumptions, rates, reasons, omissions."""

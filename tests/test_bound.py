@@ -25,6 +25,11 @@ def test_values_by_name():
         BOUND.term("noise")
 
 
+def test_no_confidence_is_certainty():
+    assert " at confidence 0.999999 " in str(replace(BOUND, delta=1e-6))
+    assert " at confidence 1 - 1e-09 " in str(replace(BOUND, delta=1e-9))
+
+
 def test_text():
     assert str(BOUND) == (
         "a name: 1.25, plug in at confidence 0.95 (empirical_risk 0.25, confidence 1)\n"

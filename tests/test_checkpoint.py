@@ -328,6 +328,13 @@ def test_a_checkpoint_changes_nothing(name, tmp_path, eager):
     assert_same(unfitted(name).set_params(checkpoint=tmp_path).fit(*data_of(name)), expected)
 
 
+def test_wrong_data_leave_no_folder(small, tmp_path):
+    X, y = small
+    with pytest.raises(ValueError, match="NaN"):
+        make_classifier(checkpoint=tmp_path / "new").fit(np.full_like(X, np.nan), y)
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_says_where_it_goes_on(small, tmp_path, eager, steps, capsys):
     clf = make_classifier(checkpoint=tmp_path, verbose=True)
     clf.fit(*small)

@@ -217,6 +217,8 @@ def test_bad_data(small, change, error, message):
         ({"class_weight": "uneven"}, "class_weight"),
         ({"memory": 3}, "memory"),
         ({"n_threads": 0}, "n_threads"),
+        ({"n_threads": 5000}, "n_threads"),
+        ({"hidden_size": 2**31 - 1}, "hidden_size"),
         ({"step_size": 0}, "step_size"),
     ],
     ids=str,

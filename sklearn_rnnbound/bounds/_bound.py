@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["Bound", "Norm", "NotApplicableError", "Setting", "Term"]
+__all__ = ["Bound", "Norm", "NotApplicableError", "Setting", "Term", "confidence_text"]
 
 #: The l1 radius of a row or its sign budgets (beta+, beta-).
 Norm = float | tuple[float, float]
+
+
+def confidence_text(delta: float) -> str:
+    """1 - delta in digits, or as a difference where rounding would make it 1."""
+    return f"{1 - delta:g}" if delta >= 1e-6 else f"1 - {delta:g}"
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Bound:
 
     def __str__(self) -> str:
         """The bound as a few lines, for people."""
-        level = "" if self.delta is None else f" at confidence {1 - self.delta:g}"
+        level = "" if self.delta is None else f" at confidence {confidence_text(self.delta)}"
         terms = ", ".join(f"{term.name} {term.value:.4g}" for term in self.terms)
         lines = [f"{self.name}: {self.value:.4g}, {self.kind.replace('_', ' ')}{level} ({terms})"]
         lines += [f"vacuous (>= 1). {self.reason}"] if self.vacuous else []

@@ -474,6 +474,9 @@ def _unpacked(attributes: dict[str, Any]) -> dict[str, Any]:
     vectors = attributes["vectors"]
     if isinstance(vectors, dict) and isinstance(vectors.get("words"), str):
         attributes["vectors"] = WordVectors(_unpacked_words(vectors["words"]), vectors["vectors"])
+    elif isinstance(vectors, WordVectors):
+        # Of format 0: built anew, which checks them.
+        attributes["vectors"] = WordVectors(vectors.words, vectors.vectors)
     return attributes
 
 
