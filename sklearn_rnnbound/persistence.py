@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     except MemoryError:
         raise
     except Exception as error:
+        _raise_interrupt(error)
         # skops finds no words of its own for all that it cannot save.
         raise TypeError(f"estimator holds what cannot be saved: {_reason(error)}") from error
     if refused:
@@ -111,6 +113,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -163,6 +167,7 @@ def load(path: str | os.PathLike[str]) -> BaseEstimator:
     except MemoryError:
         raise
     except Exception as error:
+        _raise_interrupt(error)
         # Whatever a file may hold, and skops, NumPy or scikit-learn may say to it.
         raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
     if refused:
@@ -182,6 +187,14 @@ def _skops_io(function: str) -> Any:
             f"{function} needs skops: pip install 'sklearn-rnnbound[save]'"
         ) from error
     return skops.io
+
+
+def _raise_interrupt(error: BaseException | None) -> None:
+    """Raise the Ctrl-C that an error hides: an archive closed in the middle fails on its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        error = error.__context__
 
 
 def _reason(error: Exception) -> str:

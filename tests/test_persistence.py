@@ -568,6 +568,26 @@ def test_other_files_are_refused(content, scratch):
     assert isinstance(refusal(scratch), ValueError)
 
 
+@pytest.mark.parametrize("name", ["dumps", "loads"])
+def test_an_interrupt_behind_another_error_gets_out(name, saved, scratch, fitted, monkeypatch):
+    def interrupted(*args, **kwargs):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ValueError("Can't close the ZIP file")
+
+    monkeypatch.setattr(skops.io, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(fitted, scratch) if name == "dumps" else load(saved)
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(fitted, scratch):
+    scratch.touch()
+    scratch.chmod(0o600)
+    save(fitted, scratch)
+    assert scratch.stat().st_mode & 0o777 == 0o600
+
+
 def test_word_vectors_that_contradict_themselves_are_refused(scratch):
     words = WordVectors(["a"], np.ones((1, 2)))
     encoder = WordVectorEncoder(words)
