@@ -80,7 +80,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     hidden_size : int, default=64
-        Number m of hidden units.
+        Number m of hidden units, at most 32,768.
     activation : {"relu", "tanh"}, default="relu"
         Activation of the hidden units. The paper's bounds cover relu.
     noise_std : float, default=0.0
@@ -177,8 +177,9 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     device : str, default="auto"
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or "auto": CUDA where there is one.
     n_threads : int or None, default=None
-        Number of torch threads during `fit` and predictions. None: one for small networks, else
-        what torch is set to. For small networks more than one can be many times slower.
+        Number of torch threads, at most 1,024, during `fit` and predictions. None: one for small
+        networks, else what torch is set to. For small networks more than one can be many times
+        slower.
 
     Attributes
     ----------
@@ -237,6 +238,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        # With more units, or threads below, than a machine holds the process ends, not the fit.
         "hidden_size": [Number(Integral, 1, 2**15, closed="both")],
         "activation": [StrOptions({"relu", "tanh"})],
         "noise_std": [Number(Real, 0, None, closed="left")],
@@ -274,7 +276,6 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         "checkpoint": [str, os.PathLike, None],
         "callbacks": [list, None],
         "device": [str],
-        # More threads or units than a machine may hold end the process, not the fit.
         "n_threads": [Number(Integral, 1, 1024, closed="both"), None],
     }
 

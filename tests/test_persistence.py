@@ -588,7 +588,7 @@ def test_a_file_that_is_replaced_keeps_its_mode(fitted, scratch):
     assert scratch.stat().st_mode & 0o777 == 0o600
 
 
-def test_word_vectors_that_contradict_themselves_are_refused(scratch):
+def test_word_vectors_that_contradict_themselves_are_refused():
     words = WordVectors(["a"], np.ones((1, 2)))
     encoder = WordVectorEncoder(words)
     state = {**encoder.__getstate__(), "vectors": words}
