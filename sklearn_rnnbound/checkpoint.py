@@ -6,9 +6,10 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,36 @@ import torch
 
 from sklearn_rnnbound._version import __version__
 
-__all__ = ["Checkpoint", "check_checkpoint", "fingerprint"]
+__all__ = ["Checkpoint", "check_checkpoint", "explained", "fingerprint"]
 
 # Part of the name of a file: those of another form are not found.
 _FORMAT = 1
 # Of two writes, and of the start and the first one.
 _SECONDS_BETWEEN = 5.0
 _NUMBERS_AT_ONCE = 2**20
+# More than what is left of a disk that is called full.
+_TRIAL_BYTES = 2**16
+
+
+@contextmanager
+def explained(requirement: str) -> Iterator[None]:
+    """Let errors of the file system in the block say what was asked for.
+
+    Parameters
+    ----------
+    requirement : str
+        The argument with what it is, and what it must be.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise type(error)(error.errno, f"{requirement}: {why}") from error
 
 
 def check_checkpoint(checkpoint: str | os.PathLike[str], random_state: Any, callbacks: Any) -> None:
@@ -46,8 +70,14 @@ def check_checkpoint(checkpoint: str | os.PathLike[str], random_state: Any, call
             "callback Checkpoint of its own"
         )
     folder = Path(checkpoint)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"checkpoint must be a folder, and {str(folder)!r} is a file")
+    with _explained(folder):
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"checkpoint must be a folder, and {str(there)!r} is a file")
+
+
+def _explained(folder: Path) -> AbstractContextManager[None]:
+    return explained(f"checkpoint={str(folder)!r} must be a folder that can be read and written")
 
 
 def fingerprint(settings: Iterable[Any], tensors: Iterable[torch.Tensor | None]) -> str:
@@ -56,7 +86,8 @@ def fingerprint(settings: Iterable[Any], tensors: Iterable[torch.Tensor | None])
     Parameters
     ----------
     settings : iterable
-        Numbers, strings and the like, whose `repr` tells them apart.
+        Numbers, strings and the like, whose `repr` tells them apart. Numbers of one value are the
+        same whatever their types, and so are paths and text.
     tensors : iterable of torch.Tensor or None
         Tensors on any device, read a part at a time.
 
@@ -65,7 +96,8 @@ def fingerprint(settings: Iterable[Any], tensors: Iterable[torch.Tensor | None])
     fingerprint : str
         Hexadecimal digits.
     """
-    digest = hashlib.sha256(repr((_FORMAT, __version__, torch.__version__, *settings)).encode())
+    settings = _FORMAT, __version__, torch.__version__, *map(_plain, settings)
+    digest = hashlib.sha256(repr(settings).encode())
     for tensor in tensors:
         form = None if tensor is None else (tensor.dtype, tuple(tensor.shape))
         digest.update(repr(form).encode())
@@ -74,6 +106,19 @@ def fingerprint(settings: Iterable[Any], tensors: Iterable[torch.Tensor | None])
             for part in tensor.detach().split(rows):
                 digest.update(np.ascontiguousarray(part.cpu().numpy()).data)
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """One of the values that mean the same: 1 for 1.0 and np.int64(1), but not for True."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    if isinstance(value, np.generic):
+        value = value.item()
+    # The item of a longdouble is a longdouble.
+    if isinstance(value, float | np.floating):
+        value = float(value)
+        return int(value) if value.is_integer() else value
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 class Checkpoint:
@@ -85,14 +130,24 @@ class Checkpoint:
     Parameters
     ----------
     folder : str or os.PathLike
-        Where the file is, a folder that is there.
+        Where the file is; it is made unless it is there.
     name : str
         Name of the training, its :func:`fingerprint`.
+
+    Raises
+    ------
+    OSError
+        When the folder cannot be made, read or written, here and in the methods.
     """
 
     def __init__(self, folder: str | os.PathLike[str], name: str) -> None:
         self.path = Path(folder, f"{name}.pt")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Rather now than after hours of training.
+            with TemporaryFile(dir=self.path.parent) as file:
+                file.write(bytes(_TRIAL_BYTES))
+                file.flush()
         self._last = time.monotonic()
 
     @property
@@ -119,7 +174,8 @@ class Checkpoint:
             If it holds something else.
         """
         try:
-            file = self.path.open("rb")
+            with self._explained():
+                file = self.path.open("rb")
         except FileNotFoundError:
             return False
         with file:
@@ -136,22 +192,27 @@ class Checkpoint:
     def write(self, state: Any) -> None:
         """Put a state, of plain tensors, lists and numbers, in the place of the file."""
         part = self._part(uuid.uuid4().hex)
-        try:
-            with part.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            # Another process that is in the same training may have ended it, and removed this.
-            with suppress(FileNotFoundError):
-                part.replace(self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        with self._explained():
+            try:
+                with part.open("wb") as file:
+                    torch.save(state, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Another process that is in the same training may have ended it, and removed this.
+                with suppress(FileNotFoundError):
+                    part.replace(self.path)
+            finally:
+                part.unlink(missing_ok=True)
         self._last = time.monotonic()
 
     def remove(self) -> None:
         """Remove the file, and what was left of one by a process that died as it wrote."""
-        for path in (self.path, *self.path.parent.glob(self._part("*").name)):
-            path.unlink(missing_ok=True)
+        with self._explained():
+            for path in (self.path, *self.path.parent.glob(self._part("*").name)):
+                path.unlink(missing_ok=True)
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return _explained(self.path.parent)
 
     def _part(self, name: str) -> Path:
         return self.path.with_suffix(f".{name}.part")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
 import os
 import shutil
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 from sklearn.base import BaseEstimator
+
+from sklearn_rnnbound.checkpoint import explained
 
 __all__ = ["load", "save"]
 
@@ -39,13 +44,19 @@ _SCHEMA = "schema.json"
 _OLDEST_PROTOCOL = 2
 # Numbers in the state of NumPy's generator behind RandomState, which does not check the position.
 _STATE_LENGTH = 624
+_ADVICE = (
+    ". Set parameters that hold such objects to plain values or None; of a search save "
+    "best_estimator_, of a pipeline the steps that can be saved; joblib.dump saves all, in files "
+    "for those who trust you"
+)
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """Save an estimator to a file that :func:`load` can read without running code from it.
 
     The file holds what the estimator holds, as arrays and text: an archive of skops. It is
-    written beside its place first, and a file that was there stays as it is until all is written.
+    written beside its place first, and a file that was there, even a read-only one, stays as it
+    is until all is written.
 
     Parameters
     ----------
@@ -62,9 +73,13 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     ImportError
         When skops is missing.
     TypeError
-        When the estimator is none, or holds something that :func:`load` would refuse.
-    FileNotFoundError
-        When the folder of the file is not there.
+        When the estimator is none, or holds a type that :func:`load` would refuse; when path is
+        no name of a file.
+    ValueError
+        When :func:`load` would refuse the state of the estimator, such as parameters that became
+        invalid after `fit`.
+    OSError
+        When no file can be written there.
 
     See Also
     --------
@@ -90,34 +105,26 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     skops_io = _skops_io("save")
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator must be an estimator, and is of type {type(estimator)}")
-    # As open does, and unlike replace, to where a link points.
-    target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"path={os.fspath(path)!r} is in a folder that is not there")
-    try:
-        data, refused = _sifted(skops_io.dumps(estimator), skops_io)
-    except MemoryError:
-        raise
-    except Exception as error:
-        _raise_interrupt(error)
-        # skops finds no words of its own for all that it cannot save.
-        raise TypeError(f"estimator holds what cannot be saved: {_reason(error)}") from error
-    if refused:
-        raise TypeError(
-            f"estimator holds what load does not trust: {', '.join(refused)}. Set parameters that "
-            "hold such objects to plain values or None, and of a search save best_estimator_"
-        )
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = _checked_path(path)
+    with explained(f"path={path!r} must name a file that can be written"):
+        # As open does, and unlike replace, to where a link points.
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder or a device")
+        if not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "its folder is not there")
+        data = _archive(estimator, skops_io)
+        temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                shutil.copymode(target, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str]) -> BaseEstimator:
@@ -144,10 +151,10 @@ def load(path: str | os.PathLike[str]) -> BaseEstimator:
     ------
     ImportError
         When skops is missing.
-    FileNotFoundError
-        When there is no such file.
+    OSError
+        When there is no such file, or it cannot be read.
     TypeError
-        When the file holds types that are not trusted.
+        When path is no name of a file, or the file holds types that are not trusted.
     ValueError
         When it is no file of :func:`save`, is damaged, or was written by a later version that
         this one cannot follow.
@@ -157,25 +164,25 @@ def load(path: str | os.PathLike[str]) -> BaseEstimator:
     save : Writes such files.
     """
     skops_io = _skops_io("load")
-    path = Path(path)
-    # Other things than files may have no end.
-    if not path.is_file():
-        raise FileNotFoundError(f"no file is at {path}")
-    try:
-        data, refused = _sifted(path.read_bytes(), skops_io)
+    path = _checked_path(path)
+    with explained(f"path={path!r} must name a file that can be read"):
+        file = Path(path)
+        # Other things than files and folders may have no end.
+        if not (file.is_file() or file.is_dir()):
+            raise FileNotFoundError(errno.ENOENT, "no file is there")
+        data = file.read_bytes()
+    with _errors_as(ValueError, f"path={path!r} cannot be loaded"):
+        data, refused = _sifted(data, skops_io)
         estimator = None if refused else skops_io.loads(data, trusted=_TRUSTED)
-    except MemoryError:
-        raise
-    except Exception as error:
-        _raise_interrupt(error)
-        # Whatever a file may hold, and skops, NumPy or scikit-learn may say to it.
-        raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
     if refused:
         raise TypeError(
-            f"{path} holds types that are not trusted: {', '.join(refused)}. Nothing was loaded"
+            f"path={path!r} holds types that are not trusted: {', '.join(refused)}. Nothing was "
+            "loaded"
         )
     if not isinstance(estimator, BaseEstimator):
-        raise ValueError(f"{path} holds no estimator, but something of type {type(estimator)}")
+        raise ValueError(
+            f"path={path!r} holds no estimator, but something of type {type(estimator)}"
+        )
     return estimator
 
 
@@ -189,6 +196,59 @@ def _skops_io(function: str) -> Any:
     return skops.io
 
 
+def _checked_path(path: Any) -> str:
+    """The path as text; TypeError unless it is that of a file, as text or path."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"path must be the name of a file, a str or os.PathLike, got {path!r}")
+    return text
+
+
+def _archive(estimator: BaseEstimator, skops_io: Any) -> bytes:
+    """The file of an estimator; TypeError or ValueError where load would refuse it."""
+    with _errors_as(TypeError, "estimator cannot be saved safely", _ADVICE):
+        data, refused = _sifted(_dumped(estimator, "estimator", skops_io.dumps), skops_io)
+        if refused:
+            raise TypeError(f"load does not trust {', '.join(refused)}")
+    with _errors_as(ValueError, "estimator could not be loaded again"):
+        skops_io.loads(data, trusted=_TRUSTED)
+    return data
+
+
+def _dumped(value: Any, place: str, dumps: Callable[[Any], bytes]) -> bytes:
+    """What skops writes of a value; TypeError names the innermost part that it cannot write."""
+    try:
+        return dumps(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        _raise_interrupt(error)
+        item, parts = "[{!r}]", value
+        if isinstance(error, RecursionError):
+            # What is a part of itself has no innermost part.
+            parts = None
+        elif isinstance(value, BaseEstimator):
+            item, parts = ".{}", value.__getstate__()
+        elif isinstance(value, list | tuple):
+            parts = dict(enumerate(value))
+        for key, part in parts.items() if isinstance(parts, dict) else ():
+            _dumped(part, place + item.format(key), dumps)
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise TypeError(f"{kind} at {place}: {str(error).rstrip('.')}") from error
+
+
+@contextmanager
+def _errors_as(kind: type[Exception], what: str, advice: str = "") -> Iterator[None]:
+    """Raise whatever skops, NumPy or scikit-learn may say in the block as one kind of error."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        _raise_interrupt(error)
+        raise kind(f"{what}: {str(error) or type(error).__name__}{advice}") from error
+
+
 def _raise_interrupt(error: BaseException | None) -> None:
     """Raise the Ctrl-C that an error hides: an archive closed in the middle fails on its own."""
     while error is not None:
@@ -197,19 +257,15 @@ def _raise_interrupt(error: BaseException | None) -> None:
         error = error.__context__
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
 def _sifted(data: bytes, skops_io: Any) -> tuple[bytes, list[str]]:
-    """An archive with nothing in it but what is known, and the types that are not trusted.
+    """An archive with nothing in it but what is known, and types not trusted with their places.
 
     skops reads what it expects and passes over the rest, follows references within the file, and
     believes sizes. In the new archive a tree of a few kinds of nodes is written out in full.
     """
     sieve = _Sieve(_members(data))
     schema = json.loads(sieve.members[_SCHEMA])
-    clean = sieve.node(schema)
+    clean = sieve.node(schema, "estimator")
     protocol = schema.get("protocol")
     if not isinstance(protocol, int) or protocol < _OLDEST_PROTOCOL:
         raise ValueError(f"protocol {protocol!r} of skops is not known")
@@ -222,7 +278,7 @@ def _sifted(data: bytes, skops_io: Any) -> tuple[bytes, list[str]]:
         archive.writestr(ZipInfo(_SCHEMA), json.dumps(clean, separators=(",", ":")))
     data = stream.getvalue()
     untrusted = set(skops_io.get_untrusted_types(data=data)).difference(_TRUSTED)
-    return data, sorted(untrusted | sieve.refused)
+    return data, [f"{kind} at {sieve.places[kind]}" for kind in sorted(untrusted | sieve.refused)]
 
 
 def _members(data: bytes) -> dict[str, bytes]:
@@ -261,17 +317,21 @@ class _Sieve:
         Numbers of those that are arrays in the tree.
     refused : set of str
         Types in nodes of unknown kinds.
+    places : dict
+        Where each type occurs first.
     """
 
     def __init__(self, members: dict[str, bytes]) -> None:
         self.members = members
         self.numbers: dict[str, int] = {}
         self.refused: set[str] = set()
+        self.places: dict[str, str] = {}
 
-    def node(self, node: Any) -> dict[str, Any]:
-        """The node with what is known of it, and nodes below it."""
+    def node(self, node: Any, place: str, item: str = "[{!r}]") -> dict[str, Any]:
+        """The node at a place with what is known of it, and the items below it."""
         loader, module, name = (_text(node, f"__{key}__") for key in ("loader", "module", "class"))
         clean: dict[str, Any] = {"__loader__": loader, "__module__": module, "__class__": name}
+        self.places.setdefault(f"{module}.{name}", place)
         content = node.get("content")
         match loader:
             case "JsonNode":
@@ -279,47 +339,53 @@ class _Sieve:
             case "TypeNode" | "FunctionNode":
                 pass
             case "DTypeNode" | "RandomStateNode":
-                clean["content"] = self.node(content)
+                clean["content"] = self.node(content, place)
                 if loader == "RandomStateNode":
                     _check_position(clean)
             case "ObjectNode":
-                clean["content"] = self.node(_NOTHING if content is None else content)
-                if clean["content"].get("content") == "null":
-                    # skops calls __setstate__ with an empty dictionary, but not with None.
-                    clean["content"] = _NO_ATTRIBUTES
-                if clean["content"]["__loader__"] != "DictNode":
-                    raise ValueError(f"attributes of a {name} in it are no dictionary")
+                # skops calls __setstate__ with an empty dictionary, but not with None.
+                if content is None or content.get("content") == "null":
+                    content = _NO_ATTRIBUTES
+                if _text(content, "__loader__") != "DictNode":
+                    raise ValueError(f"{module}.{name} at {place} has no dictionary of attributes")
+                clean["content"] = self.node(content, place, ".{}")
             case "ListNode" | "TupleNode" | "SetNode":
-                clean["content"] = [self.node(item) for item in content]
+                clean["content"] = self._items(content, place)
             case "DictNode":
-                clean["key_types"] = self.node(node.get("key_types"))
-                clean["content"] = {key: self.node(value) for key, value in content.items()}
-                _check_keys(clean)
+                clean["key_types"] = self.node(node.get("key_types"), f"the keys of {place}")
+                clean["content"] = {
+                    key: self.node(value, place + item.format(key))
+                    for key, value in content.items()
+                }
+                _check_keys(clean, place)
             case "SliceNode":
                 clean["content"] = {key: content[key] for key in ("start", "stop", "step")}
             case "NdArrayNode" if node.get("type") == "json":
                 clean["type"] = "json"
-                clean["content"] = [self.node(item) for item in content]
-                clean["shape"] = self.node(node.get("shape"))
+                clean["content"] = self._items(content, place)
+                clean["shape"] = self.node(node.get("shape"), place)
             # Of these, one number could make any number of bytes.
             case "NdArrayNode" if name not in ("bytes_", "void"):
-                number = self._array(_text(node, "file"))
+                number = self._array(_text(node, "file"), place)
                 clean |= {"type": "numpy", "file": f"{number}.npy", "__id__": number}
             case _:
                 self.refused.add(f"{module}.{name}")
                 clean = _NOTHING
         return clean
 
-    def _array(self, file: str) -> int:
+    def _items(self, nodes: Any, place: str) -> list[dict[str, Any]]:
+        return [self.node(node, f"{place}[{i}]") for i, node in enumerate(nodes)]
+
+    def _array(self, file: str, place: str) -> int:
         """Number of an array in NumPy's format, which is one array wherever it occurs."""
         if file not in self.members:
-            raise ValueError(f"{file!r} is missing in it")
-        _check_array(file, self.members[file])
+            raise ValueError(f"{file!r} is missing in it, the array at {place}")
+        _check_array(self.members[file], place)
         return self.numbers.setdefault(file, len(self.numbers) + 1)
 
 
-def _check_array(file: str, data: bytes) -> None:
-    """Raise ValueError unless an array in NumPy's format is what its header says."""
+def _check_array(data: bytes, place: str) -> None:
+    """Raise ValueError unless an array in NumPy's format is plain, and what its header says."""
     stream = io.BytesIO(data)
     numpy_format: Any = np.lib.format
     is_first = numpy_format.read_magic(stream) == (1, 0)
@@ -327,18 +393,20 @@ def _check_array(file: str, data: bytes) -> None:
     # Python's parser runs out of memory in deep expressions.
     shape, _, dtype = read(stream, max_header_size=1000)
     # Entries of no bytes could be any number.
-    is_plain = dtype.kind in "biufcSUmM" and dtype.itemsize > 0
-    if not is_plain or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"{file!r} in it is no array of shape {shape} and type {dtype}")
+    if dtype.kind not in "biufcSUmM" or dtype.itemsize == 0:
+        raise ValueError(f"numpy.ndarray at {place} holds neither numbers nor text, but {dtype}")
+    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"numpy.ndarray at {place} is not of shape {shape} and type {dtype}")
 
 
-def _check_keys(node: dict[str, Any]) -> None:
-    """Keys are text in JSON, and made again by their types: not so those that are bool."""
+def _check_keys(node: dict[str, Any], place: str) -> None:
+    """Keys are text in JSON, and made again by their types: not so those of some types."""
     types = node["key_types"]["content"]
     if len(types) != len(node["content"]) or any(
-        kind["__loader__"] != "TypeNode" or kind["__class__"] in ("bool", "bool_") for kind in types
+        kind["__loader__"] != "TypeNode" or kind["__class__"] in ("bool", "bool_", "NoneType")
+        for kind in types
     ):
-        raise ValueError("keys of dictionaries must be text or numbers, each once")
+        raise ValueError(f"keys of the dictionary at {place} must be text or numbers, each once")
 
 
 def _check_position(node: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Fits that go on from a checkpoint give what they would have given, and never another's state."""
 
+import errno
 import os
 import pickle
 import signal
@@ -520,6 +521,24 @@ def test_tensors_of_the_same_bytes_differ_by_their_forms():
     assert fingerprint([1], [ones]) != fingerprint([2], [ones])
 
 
+@pytest.mark.parametrize(
+    ("values", "others"),
+    [
+        ([1, 1.0, np.int64(1), np.float32(1), np.longdouble(1)], [True, "1", 1.5]),
+        ([0, 0.0, -0.0, np.uint8(0)], [False, None]),
+        ([0.1, np.float64(0.1)], [np.float32(0.1)]),
+        ([(0.5, 1.0), [0.5, 1], (np.float64(0.5), np.int8(1))], [(1, 0.5), 0.5]),
+        ([True, np.True_], [1, "True"]),
+        (["relu", np.str_("relu"), Path("relu")], ["tanh"]),
+        ([10**400], [np.inf, 10**400 + 1]),
+    ],
+)
+def test_settings_of_one_value_are_the_same(values, others):
+    names = [fingerprint([("name", value)], []) for value in (*values, *others)]
+    assert len(set(names)) == 1 + len(others)
+    assert len(set(names[: len(values)])) == 1
+
+
 # Files
 
 
@@ -595,7 +614,7 @@ def test_files_that_hold_no_state_are_named(small, tmp_path, eager, steps):
     assert steps.epochs == clf.n_iter_ - DONE
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("target", ["torch.save", "os.fsync", "pathlib.Path.replace"])
 def test_a_write_that_fails_leaves_the_file_before(target, error, tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path, "name")
@@ -606,7 +625,7 @@ def test_a_write_that_fails_leaves_the_file_before(target, error, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(target, raising)
-        with pytest.raises(type(error)):
+        with pytest.raises(type(error), match=r"checkpoint=.*: disk full|^$"):
             checkpoint.write({"theta": torch.zeros(3)})
     assert list(tmp_path.iterdir()) == [checkpoint.path]
     states = []
@@ -691,8 +710,40 @@ def test_callbacks_exclude_it(small, tmp_path):
 def test_a_file_is_no_folder(small, tmp_path):
     path = tmp_path / "file"
     path.touch()
-    with pytest.raises(ValueError, match="checkpoint must be a folder"):
-        make_classifier(checkpoint=path).fit(*small)
+    for checkpoint in (path, path / "sub" / "folder"):
+        with pytest.raises(ValueError, match=r"checkpoint must be a folder, and .*file' is a file"):
+            make_classifier(checkpoint=checkpoint).fit(*small)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux")
+@pytest.mark.parametrize("checkpoint", ["/proc/checkpoints", "/proc"])
+def test_a_folder_that_cannot_be_written_to_is_named_before_training(checkpoint, small, steps):
+    with pytest.raises(OSError, match=rf"checkpoint='{checkpoint}' must be a folder that can be"):
+        make_classifier(checkpoint=checkpoint).fit(*small)
+    assert steps.epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("sklearn_rnnbound.checkpoint.TemporaryFile", OSError(errno.ENOSPC, "refused")),
+        ("pathlib.Path.exists", PermissionError(errno.EACCES, "refused")),
+        ("pathlib.Path.mkdir", PermissionError(errno.EACCES, "refused")),
+    ],
+)
+def test_what_the_system_refuses_is_named_before_training(
+    target, error, small, tmp_path, monkeypatch, steps
+):
+    def raising(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, raising)
+        with pytest.raises(type(error), match=r"checkpoint=.*: refused") as caught:
+            make_classifier(checkpoint=tmp_path).fit(*small)
+    assert caught.value.errno == error.errno
+    assert steps.epochs == 0
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("checkpoint", [3, True, b"folder"])

@@ -1,6 +1,7 @@
 """Saved estimators: the same after loading, whatever the version; refused when not sound."""
 
 import copy
+import errno
 import importlib
 import io
 import json
@@ -19,9 +20,11 @@ import torch
 from conftest import make_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.cluster import Birch
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch.callbacks import EpochTimer
@@ -32,6 +35,7 @@ from sklearn_rnnbound.datasets import WordVectors
 from sklearn_rnnbound.preprocessing import SequencePadder, SequenceScaler, WordVectorEncoder
 
 FIXTURES = Path(__file__).parent / "fixtures"
+many = settings(max_examples=3000, deadline=None)
 
 
 def reloaded(estimator, folder):
@@ -418,20 +422,34 @@ class Own(RNNBoundClassifier):
     """A class that this package does not know."""
 
 
+def neighbours():
+    """A pipeline whose second step holds a tree."""
+    neighbours = KNeighborsClassifier(algorithm="kd_tree")
+    return make_pipeline(StandardScaler(), neighbours).fit(np.eye(6), [0, 1] * 3)
+
+
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
         ({"a": 1}, "estimator must be an estimator"),
         (RNNBoundClassifier, "estimator must be an estimator"),
-        (Own(), "Own"),
-        (RNNBoundClassifier(callbacks=[EpochTimer()]), "EpochTimer"),
-        (RNNBoundClassifier(memory=joblib.Memory(None)), "Memory"),
+        (Own(), r"\.Own at estimator\. .*joblib\.dump"),
+        (RNNBoundClassifier(callbacks=[EpochTimer()]), r"EpochTimer at estimator\.callbacks\[0\]"),
+        (RNNBoundClassifier(memory=joblib.Memory(None)), r"Memory at estimator\.memory"),
+        (neighbours(), r"_kd_tree\.KDTree at estimator\.steps\[1\]\[1\]\._tree .* a pipeline"),
+        (make_pipeline(Birch().fit(np.eye(2))), r"_CFNode at estimator\.steps\[0\]\[1\]\.root_"),
         (WordVectorEncoder(tokenizer=str.split), "method_descriptor"),
         (WordVectorEncoder(tokenizer=itself), "itself"),
         (FunctionTransformer(json.loads), "json.loads"),
-        (RNNBoundClassifier(class_weight={False: 1.0, True: 2.0}), "keys"),
-        (RNNBoundClassifier(class_weight={1: 1.0, "1": 2.0}), "keys"),
-        (RNNBoundClassifier(random_state=np.zeros(2, "i4, i4")), "array"),
+        *(
+            (RNNBoundClassifier(class_weight=weights), r"keys .* estimator\.class_weight must")
+            for weights in ({False: 1.0, True: 2.0}, {1: 1.0, "1": 2.0}, {None: 1.0})
+        ),
+        *(
+            (make_pipeline(RNNBoundClassifier(class_weight={key: 1.0})), r"\]\.class_weight: keys")
+            for key in ((1, 2), np.datetime64("2020"), 1j, b"a")
+        ),
+        (RNNBoundClassifier(random_state=np.zeros(2, "i4, i4")), r"array at estimator\.random_s"),
         (itself(), "recursion"),
     ],
 )
@@ -451,15 +469,44 @@ def test_of_a_search_the_winner_is_saved(search, tmp_path):
     np.testing.assert_array_equal(best.predict(X), found.predict(X))
 
 
+@pytest.mark.parametrize("wrapped", [lambda clf: clf, FrozenEstimator, make_pipeline])
+def test_parameters_that_became_invalid_are_not_saved(wrapped, tmp_path, fitted):
+    clf = copy.deepcopy(fitted).set_params(delta=5)
+    with pytest.raises(ValueError, match=r"estimator could not be loaded .*'delta' parameter"):
+        save(wrapped(clf), tmp_path / "a.skops")
+    assert not os.listdir(tmp_path)
+
+
 def test_names_of_files_are_checked_first(tmp_path, fitted):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"path=.*nowhere.* folder is not there"):
         save(fitted, tmp_path / "nowhere" / "a.skops")
-    with pytest.raises(FileNotFoundError, match=r"no file is at .*nowhere"):
-        load(tmp_path / "nowhere")
-    # A folder, and a source without an end.
-    for path in (tmp_path, "/dev/zero"):
-        with pytest.raises(FileNotFoundError, match="no file is at"):
+    # A source without an end.
+    for path in (tmp_path / "nowhere", "/dev/zero"):
+        with pytest.raises(FileNotFoundError, match=r"path=.* no file is there"):
             load(path)
+    for call in (load, lambda path: save(fitted, path)):
+        for path in (tmp_path, "", ".", "/"):
+            with pytest.raises(IsADirectoryError, match="path="):
+                call(path)
+        for path in (None, b"a.skops", 3):
+            with pytest.raises(TypeError, match="path must be the name of a file"):
+                call(path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match=r"path=.*fifo.* device"):
+        save(fitted, tmp_path / "fifo")
+
+
+def test_a_file_that_may_not_be_read_or_written_is_named(saved, scratch, fitted, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Neither modes of files nor of folders bind an administrator.
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PermissionError, match=r"path=.*can be written: Permission denied"):
+        save(fitted, scratch)
+    with pytest.raises(PermissionError, match=r"path=.*can be read: Permission denied"):
+        load(saved)
 
 
 @pytest.mark.parametrize("call", [lambda: save(RNNBoundClassifier(), "a"), lambda: load("a")])
@@ -599,17 +646,28 @@ def test_word_vectors_that_contradict_themselves_are_refused():
         encoder.__setstate__(state)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_a_truncated_file_is_refused(saved, scratch, data):
+def check_truncated(saved, scratch, data):
+    """A file that ends too early is refused."""
     content = saved.read_bytes()
     scratch.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     assert isinstance(refusal(scratch), ValueError)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_a_file_with_other_bytes_is_refused_or_the_same(saved, scratch, fitted, small, data):
+def test_a_truncated_file_is_refused(saved, scratch, data):
+    check_truncated(saved, scratch, data)
+
+
+@pytest.mark.slow
+@many
+@given(data=st.data())
+def test_a_truncated_file_is_refused_many_times(saved, scratch, data):
+    check_truncated(saved, scratch, data)
+
+
+def check_other_bytes(saved, scratch, fitted, small, data):
+    """A file with other bytes is refused, or the same."""
     content = bytearray(saved.read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(content) - 1))
@@ -624,6 +682,19 @@ def test_a_file_with_other_bytes_is_refused_or_the_same(saved, scratch, fitted, 
         # The bytes say when a member was made, and the like: each member has a sum of its own.
         np.testing.assert_array_equal(loaded.predict(small[0]), fitted.predict(small[0]))
         assert str(loaded.bound_report_()) == str(fitted.bound_report_())
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_file_with_other_bytes_is_refused_or_the_same(saved, scratch, fitted, small, data):
+    check_other_bytes(saved, scratch, fitted, small, data)
+
+
+@pytest.mark.slow
+@many
+@given(data=st.data())
+def test_files_with_other_bytes_many_times(saved, scratch, fitted, small, data):
+    check_other_bytes(saved, scratch, fitted, small, data)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -1065,9 +1136,8 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_a_state_with_another_entry_is_refused_or_works(fitted, small, data):
+def check_other_entry(fitted, small, data):
+    """A state with another entry is refused, or works."""
     state = fitted.__getstate__()
     path = data.draw(st.sampled_from(list(places(state))))
     state = changed_at(state, path, data.draw(VALUES))
@@ -1080,6 +1150,19 @@ def test_a_state_with_another_entry_is_refused_or_works(fitted, small, data):
         return
     assert clf.predict_proba(small[0]).shape == (60, 3)
     str(clf.bound_report_())
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_state_with_another_entry_is_refused_or_works(fitted, small, data):
+    check_other_entry(fitted, small, data)
+
+
+@pytest.mark.slow
+@many
+@given(data=st.data())
+def test_states_with_another_entry_many_times(fitted, small, data):
+    check_other_entry(fitted, small, data)
 
 
 NODES = st.recursive(
@@ -1110,9 +1193,8 @@ NODES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_a_tree_with_another_node_is_refused_or_an_estimator(saved, scratch, small, data):
+def check_other_node(saved, scratch, small, data):
+    """A tree with another node is refused, or an estimator."""
     tree, members = unpacked(saved)
     owners = [
         content
@@ -1133,6 +1215,19 @@ def test_a_tree_with_another_node_is_refused_or_an_estimator(saved, scratch, sma
     if hasattr(loaded, "U_"):
         assert loaded.predict_proba(small[0]).shape == (60, 3)
         str(loaded.bound_report_())
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_tree_with_another_node_is_refused_or_an_estimator(saved, scratch, small, data):
+    check_other_node(saved, scratch, small, data)
+
+
+@pytest.mark.slow
+@many
+@given(data=st.data())
+def test_trees_with_another_node_many_times(saved, scratch, small, data):
+    check_other_node(saved, scratch, small, data)
 
 
 def nodes_in(tree):
