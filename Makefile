@@ -42,9 +42,8 @@ coverage: .venv/.stamp
 
 # Small changes to what bounds are made of must fail a test: what survives is printed. All modules
 # take half an hour; a few:  make mutation MODULES="bounds/paper constraints"
-mutation: .venv/.stamp
-	$(BIN)/python -m pip install $(PIP_ARGS) mutmut==3.8.1
-	$(BIN)/python tests/mutation.py $(MODULES)
+mutation: .venv-mutation/.stamp
+	.venv-mutation/bin/python tests/mutation.py $(MODULES)
 
 # What a release uploads, tried as users get it: the wheel in an empty environment, and the tests
 # of the source archive.
@@ -85,7 +84,7 @@ bench-scale: .venv/.stamp
 	$(BIN)/python benchmarks/run.py --scale
 
 clean:
-	rm -rf .venv .venv-min .venv-pre build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf .venv .venv-min .venv-mutation .venv-pre build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	rm -rf docs/_build docs/api docs/gallery
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -94,18 +93,19 @@ clean:
 	@touch $@
 
 .venv/.stamp: requirements/test.txt
-.venv/.stamp: PYTHON_OK = sys.version_info >= (3, 11)
-.venv/.stamp: PYTHON_NEEDED = 3.11 or newer
+.venv-mutation/.stamp: requirements/mutation.txt requirements/test.txt
+.venv/.stamp .venv-mutation/.stamp: PYTHON_OK = sys.version_info >= (3, 11)
+.venv/.stamp .venv-mutation/.stamp: PYTHON_NEEDED = 3.11 or newer
 
 .venv-min/.stamp: requirements/min.txt
 .venv-min/.stamp: PYTHON_OK = (3, 11) <= sys.version_info < (3, 13)
 .venv-min/.stamp: PYTHON_NEEDED = 3.11 or 3.12
 
-.venv/.stamp .venv-min/.stamp: pyproject.toml
+.venv/.stamp .venv-min/.stamp .venv-mutation/.stamp: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(not ($(PYTHON_OK)))" || { echo >&2 \
 	  "$(PYTHON) is not Python $(PYTHON_NEEDED). Install one and name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Setting up $(@D), once: PyTorch and the other pinned packages, a few minutes."
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install $(PIP_ARGS) -r $(filter requirements/%,$^)
+	$(@D)/bin/python -m pip install $(PIP_ARGS) -r $(firstword $(filter requirements/%,$^))
 	$(@D)/bin/python -m pip install $(PIP_ARGS) --no-deps -e .
 	@touch $@

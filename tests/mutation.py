@@ -1,8 +1,8 @@
 """Mutation testing of what a bound is made of: a small change to the code must fail a test.
 
-``make mutation``, or ``pip install mutmut==3.8.1``, whose operators are used together with a few
-more, and ``python tests/mutation.py [MODULE ...]`` with modules named as in TESTS. What survives is
-printed, with the changed line.
+``make mutation``, or in the environment of requirements/mutation.txt ``python tests/mutation.py
+[MODULE ...]``, with modules named as in TESTS. The operators are those of mutmut and a few more.
+What survives is printed, with the changed line.
 
 The tests are collected and run once, with the lines that each one runs. Then a process is forked
 for every mutant: it gives the changed code to the live function, or imports the whole package anew

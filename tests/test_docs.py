@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sklearn_rnnbound import BOUNDS
+
 DOCS = Path(__file__).parents[1] / "docs"
 MODULES = ("", ".preprocessing", ".datasets", ".plotting")
 PAGE = '<!DOCTYPE html><html><body><h1 id="{anchor}">A page</h1>{body}</body></html>'
@@ -28,6 +30,12 @@ def named_on_api_page():
 def test_api_page_is_complete(suffix):
     module = importlib.import_module(f"sklearn_rnnbound{suffix}")
     assert sorted(named_on_api_page()[module.__name__]) == sorted(module.__all__)
+
+
+def test_api_page_lists_the_bounds_in_their_order():
+    text = (DOCS / "api.rst").read_text()
+    listed = re.findall(r"``(\w+)``", text.split(".. data:: BOUNDS")[1])
+    assert listed[: len(BOUNDS)] == list(BOUNDS)
 
 
 def test_every_page_is_in_the_contents():
