@@ -21,7 +21,6 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from sklearn_rnnbound import RNNBoundClassifier
-from sklearn_rnnbound.fitting import prepare
 from sklearn_rnnbound.network import Weights, torch_threads
 
 RESULTS = Path(__file__).parent / "results"
@@ -186,7 +185,7 @@ def classifier(**parameters: object) -> RNNBoundClassifier:
 
 def first_weights(clf: RNNBoundClassifier, X: np.ndarray, y: np.ndarray) -> Weights:
     """The weights that `fit` starts from."""
-    U, W, V = prepare(clf, X, y, None).training.net.module_.weights
+    U, W, V = clf._prepare(X, y, None).training.net.module_.weights
     return U.cpu(), W.cpu(), V.cpu()
 
 

@@ -21,7 +21,6 @@ from common import (
 )
 
 from sklearn_rnnbound.constraints import WeightConstraints
-from sklearn_rnnbound.fitting import prepare
 from sklearn_rnnbound.training import Stack
 
 
@@ -31,7 +30,7 @@ def share_of_step(
     """Microseconds of process time of a step, and of a projection that has nothing to do."""
     X, y = sequences(n_batches * batch_size, n_steps, d)
     clf = classifier(hidden_size=m, batch_size=batch_size)
-    stack = Stack([prepare(clf, X, y, None).training])
+    stack = Stack([clf._prepare(X, y, None).training])
     weights = tuple(weight.clone() for weight in stack.trainings[0].net.module_.weights)
     constraints = WeightConstraints(1e6, 1e6, 1e6)
     seconds = interleaved(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -28,12 +30,20 @@ from sklearn.utils.validation import (
 from sklearn_rnnbound.bounds import Setting
 from sklearn_rnnbound.bounds.peeling import recurrence_budget
 from sklearn_rnnbound.certification import BoundMethods
-from sklearn_rnnbound.constraints import (
-    Box,
-    Radius,
-    WeightConstraints,
+from sklearn_rnnbound.constraints import Radius, WeightConstraints, row_norm
+from sklearn_rnnbound.fitting import (
+    OPTIMIZERS,
+    Fit,
+    Sample,
+    Start,
+    check_parameters,
+    check_sample,
+    first_weights,
+    largest_batch,
+    make_net,
+    prepare,
+    resume,
 )
-from sklearn_rnnbound.fitting import OPTIMIZERS, conclude, first_weights, make_net, prepare, resume
 from sklearn_rnnbound.network import (
     RecurrentNetwork,
     Weights,
@@ -49,7 +59,6 @@ from sklearn_rnnbound.validation import (
     DTYPES,
     as_array_like,
     as_labels,
-    as_radius,
     as_steps,
     as_weights,
     check_prior,
@@ -389,16 +398,59 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """
         # Tensors made in inference mode could not be trained.
         with restored_on_failure(self), torch.inference_mode(False):
-            fit = prepare(self, X, y, sample_weight)
+            fit = self._prepare(X, y, sample_weight)
             training, data = fit.training, fit.training.data
             with self._threads(len(data), data.X.shape[2]):
                 if self.checkpoint is not None:
-                    resume(self, training, self.checkpoint)
+                    resume(self, fit, self.checkpoint)
                 train([training])
-                conclude(self, fit)
+                self._conclude(fit)
             if training.checkpoint is not None:
                 training.checkpoint.remove()
         return self
+
+    def _prepare(self, X: Any, y: Any, sample_weight: Any) -> Fit:
+        """Everything of a fit that comes before training."""
+        check_parameters(self)
+        X, y = self._validate(X, y)
+        sample = check_sample(self, X, y, sample_weight)
+        start = self._start(sample)
+        with self._threads(*sample.X.shape[::2]):
+            return prepare(self, sample, start)
+
+    def _conclude(self, fit: Fit) -> None:
+        """Everything of a fit that comes after training."""
+        net, data, record = fit.training.net, fit.training.data, fit.training.record
+        # Callbacks may have moved the weights after the last step.
+        net.constraints.project_(*net.module_.weights)
+        net.limit_fisher_rao_(data.X)
+        net.train_split = None
+        self.net_ = net
+        self.device_ = net.device
+        self.classes_ = fit.classes
+        self.U_, self.W_, self.V_ = (
+            weight.detach().cpu().numpy().copy() for weight in net.module_.weights
+        )
+        self.beta_u_ = row_norm(self.U_, net.constraints.beta_u)
+        self.beta_w_ = row_norm(self.W_, net.constraints.beta_w)
+        self.beta_v_ = row_norm(self.V_, net.constraints.beta_v)
+        self.n_iter_ = len(record.loss_curve)
+        self.loss_curve_ = record.loss_curve
+        self.best_loss_ = None if self.early_stopping else min(record.loss_curve)
+        self.validation_scores_ = record.validation_scores if self.early_stopping else None
+        self._setting = fit.setting
+        self._fitted_box = net.constraints.box
+        self._prior_weights = fit.start.prior_weights
+        self._n_prior = fit.start.n_prior
+        self._n_learned = fit.n_learned
+        self._init_seed = fit.init_seed
+        self._statistics = self._reduce(data.X, data.targets)
+        if not record.converged:
+            warnings.warn(
+                f"max_iter={self.max_iter} epochs reached, and training has not converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
@@ -452,28 +504,29 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             )
         return inputs
 
-    def _constraints(self) -> WeightConstraints:
-        if self.unit_types == 2 and self.hidden_size < 2:
-            raise ValueError("unit_types=2 needs hidden_size >= 2, one unit of each type at least")
-        return WeightConstraints(
-            as_radius(self.beta_u), as_radius(self.beta_w), as_radius(self.beta_v), self.unit_types
-        )
+    def _start(self, sample: Sample) -> Start:
+        """What the previous fit and `prior` have left for the fit of a sample."""
+        start = Start()
+        if self.warm_start and hasattr(self, "U_"):
+            self._check_previous(sample)
+            start = Start(self._weights(), self._n_learned, self._init_seed)
+        prior = self._fitted_prior(sample)
+        if prior is None:
+            return start
+        return replace(start, prior_weights=prior._array_weights(), n_prior=prior._n_learned)
 
-    def _previous_weights(self, X: np.ndarray, classes: np.ndarray) -> Weights | None:
-        """Weights to go on from under `warm_start`, else None."""
-        if not (self.warm_start and hasattr(self, "U_")):
-            return None
-        if not np.array_equal(classes, self.classes_):
+    def _check_previous(self, sample: Sample) -> None:
+        """Raise ValueError unless the weights of the previous fit suit a sample."""
+        if not np.array_equal(sample.classes, self.classes_):
             raise ValueError(
                 f"warm_start needs the classes of the previous fit, {self.classes_.tolist()}, "
-                f"and y has {classes.tolist()}"
+                f"and y has {sample.classes.tolist()}"
             )
-        if self.U_.shape != (self.hidden_size, X.shape[2]):
+        if self.U_.shape != (self.hidden_size, sample.X.shape[2]):
             raise ValueError(
                 f"warm_start needs hidden_size and features per step of the previous fit, "
-                f"{self.U_.shape}, and got {(self.hidden_size, X.shape[2])}"
+                f"{self.U_.shape}, and got {(self.hidden_size, sample.X.shape[2])}"
             )
-        return self._weights()
 
     def _array_weights(self) -> ArrayWeights:
         return self.U_, self.W_, self.V_
@@ -481,15 +534,14 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     def _weights(self) -> Weights:
         return as_tensors(self._array_weights())
 
-    def _fitted_prior(self, X: np.ndarray, classes: np.ndarray) -> RNNBoundClassifier | None:
-        """The classifier `prior`, if it is one that this fit can start from."""
-        if self.prior is None and self.box_width is not None:
-            raise ValueError("box_width needs prior, the classifier whose weights it surrounds")
+    def _fitted_prior(self, sample: Sample) -> RNNBoundClassifier | None:
+        """The classifier `prior`, if it is one that the fit of a sample can start from."""
         if self.prior is self:
             raise ValueError("prior must be another classifier, fitted on other data")
         prior = check_prior(self.prior, RNNBoundClassifier)
         if prior is None:
             return None
+        X, classes = sample.X, sample.classes
         ours = (X.shape[2], self.hidden_size, self.activation, self.unit_types)
         m, d = prior.U_.shape
         theirs = (d, m, prior._setting.activation, prior._setting.unit_types)
@@ -503,16 +555,14 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
                 f"prior must know the classes of y, {classes.tolist()}, and it knows "
                 f"{prior.classes_.tolist()}"
             )
+        if prior._recognises(
+            as_tensor(X).to(prior._weights()[0]), torch.from_numpy(sample.targets)
+        ):
+            raise ValueError(
+                "prior was fitted on these very data; its weights must come from data disjoint "
+                "from those of fit, or no bound that uses them holds"
+            )
         return prior
-
-    def _with_box(self, constraints: WeightConstraints, dtype: np.dtype[Any]) -> WeightConstraints:
-        """The constraints with the box of `box_width`, in which every radius must hold."""
-        if self.box_width is None or self._prior_weights is None:
-            return constraints
-        if self.fisher_rao_max is not None:
-            raise ValueError("fisher_rao_max rescales V out of its box: leave out one of the two")
-        box = Box(self._prior_weights, float(self.box_width))
-        return constraints.with_box(box, torch.from_numpy(np.zeros(0, dtype)))
 
     def _reference_weights(self) -> Weights | None:
         """Weights learned on other data, if any."""
@@ -528,16 +578,12 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         constraints.project_(*weights)
         return weights
 
-    def _largest_batch(self) -> int:
-        """Rows of a minibatch, where there are enough."""
-        return 200 if isinstance(self.batch_size, str) else int(self.batch_size)
-
     def _threads(self, rows: int, n_features: int) -> AbstractContextManager[None]:
         """Context with the number of torch threads that suits a minibatch of at most `rows`."""
         if self.n_threads is not None:
             return torch_threads(int(self.n_threads))
         m = int(self.hidden_size)
-        work = min(rows, self._largest_batch()) * m * (m + n_features)
+        work = min(rows, largest_batch(self)) * m * (m + n_features)
         return torch_threads(1 if work < _WORK_FOR_THREADS else None)
 
     def _reduce(self, inputs: torch.Tensor, targets: torch.Tensor) -> SampleStatistics:

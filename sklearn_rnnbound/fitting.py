@@ -1,4 +1,4 @@
-"""A fit before and after training: from parameters and data to a net, and to attributes."""
+"""A fit before training: from parameters and data to a net."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, compute_class_weight
 
 from sklearn_rnnbound.bounds import Setting
 from sklearn_rnnbound.checkpoint import Checkpoint, check_checkpoint, fingerprint
-from sklearn_rnnbound.constraints import WeightConstraints, row_norm
+from sklearn_rnnbound.constraints import Box, WeightConstraints, row_norm
 from sklearn_rnnbound.network import RecurrentNetwork, Weights, initial_weights
 from sklearn_rnnbound.noise import InputNoise
 from sklearn_rnnbound.training import (
+    ArrayWeights,
     ConstrainedNet,
     RampLoss,
     Sequences,
@@ -29,12 +29,30 @@ from sklearn_rnnbound.training import (
     as_tensor,
     as_tensors,
 )
-from sklearn_rnnbound.validation import as_weights, check_callbacks, conversion, resolve_device
+from sklearn_rnnbound.validation import (
+    as_radius,
+    as_weights,
+    check_callbacks,
+    conversion,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     from sklearn_rnnbound.classifier import RNNBoundClassifier
 
-__all__ = ["OPTIMIZERS", "Fit", "conclude", "first_weights", "make_net", "prepare", "resume"]
+__all__ = [
+    "OPTIMIZERS",
+    "Fit",
+    "Sample",
+    "Start",
+    "check_parameters",
+    "check_sample",
+    "first_weights",
+    "largest_batch",
+    "make_net",
+    "prepare",
+    "resume",
+]
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {}),
@@ -61,6 +79,53 @@ _READ_BEFORE_TRAINING = {
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Checked data of a fit.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, L, d)
+        Sequences.
+    targets : ndarray of shape (n,)
+        Numbers of the classes.
+    classes : ndarray of shape (k,)
+        Class labels.
+    weights : ndarray of shape (n,) or None
+        Weights of the samples in the loss; None: all equal.
+    """
+
+    X: np.ndarray
+    targets: np.ndarray
+    classes: np.ndarray
+    weights: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What earlier fits have left for this one.
+
+    Parameters
+    ----------
+    weights : tuple of Tensor or None
+        Weights U, W, V of the previous fit, under `warm_start`.
+    n_learned : int
+        Number of samples that these have learned from.
+    init_seed : int or None
+        Seed of the weights that the previous fits began with, under `warm_start`.
+    prior_weights : tuple of ndarray or None
+        Weights U, W, V of `prior`.
+    n_prior : int
+        Number of samples that these have learned from.
+    """
+
+    weights: Weights | None = None
+    n_learned: int = 0
+    init_seed: int | None = None
+    prior_weights: ArrayWeights | None = None
+    n_prior: int = 0
+
+
+@dataclass(frozen=True)
 class Fit:
     """A fit between its checks and its end.
 
@@ -70,31 +135,48 @@ class Fit:
         The net with its data.
     classes : ndarray of shape (k,)
         Class labels.
-    weighted : bool
-        Whether the samples have weights.
+    setting : Setting
+        What the bounds know beforehand.
+    start : Start
+        What earlier fits have left.
+    init_seed : int
+        Seed of weights that no data have touched, the centre of the PAC-Bayes prior.
     n_learned : int
         Number of samples that the weights will have learned from, those of a prior included.
     """
 
     training: Training
     classes: np.ndarray
-    weighted: bool
+    setting: Setting
+    start: Start
+    init_seed: int
     n_learned: int
 
 
-def prepare(clf: RNNBoundClassifier, X: Any, y: Any, sample_weight: Any) -> Fit:
-    """Everything of a fit that comes before training."""
-    constraints = clf._constraints()
+def check_parameters(clf: RNNBoundClassifier) -> None:
+    """Raise ValueError or TypeError for parameters that contradict each other or the machine."""
+    if clf.unit_types == 2 and clf.hidden_size < 2:
+        raise ValueError("unit_types=2 needs hidden_size >= 2, one unit of each type at least")
     if clf.loss == "ramp" and isinstance(clf.margin, str):
         raise ValueError(
             f"loss='ramp' is the ramp loss at a margin fixed beforehand: margin must be a "
             f"number > 0, got {clf.margin!r}"
         )
-    device = resolve_device(clf.device)
+    if clf.box_width is not None:
+        if clf.prior is None:
+            raise ValueError("box_width needs prior, the classifier whose weights it surrounds")
+        if clf.fisher_rao_max is not None:
+            raise ValueError("fisher_rao_max rescales V out of its box: leave out one of the two")
+    resolve_device(clf.device)
     check_callbacks(clf.callbacks)
     if clf.checkpoint is not None:
         check_checkpoint(clf.checkpoint, clf.random_state, clf.callbacks)
-    X, y = clf._validate(X, y)
+
+
+def check_sample(
+    clf: RNNBoundClassifier, X: np.ndarray, y: np.ndarray, sample_weight: Any
+) -> Sample:
+    """Sequences and labels with the weights of the loss, rows of weight 0 left out."""
     for name in ("learning_rate", "weight_decay"):
         if getattr(clf, name) > np.finfo(X.dtype).max:
             raise ValueError(f"{name}={getattr(clf, name)} is out of the range of {X.dtype}")
@@ -106,67 +188,65 @@ def prepare(clf: RNNBoundClassifier, X: Any, y: Any, sample_weight: Any) -> Fit:
     classes, targets = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"y must hold two classes or more, but has one class: {classes[0]}")
-    weights = _loss_weights(clf, weights, y, classes, targets)
-    prior = clf._fitted_prior(X, classes)
-    previous = clf._previous_weights(X, classes)
-    n_before = 0 if previous is None else clf._n_learned
-    if prior is not None and prior._recognises(
-        as_tensor(X).to(as_tensors(prior._array_weights())[0]), torch.from_numpy(targets)
-    ):
-        raise ValueError(
-            "prior was fitted on these very data; its weights must come from data disjoint "
-            "from those of fit, or no bound that uses them holds"
-        )
     _check_input_bound(clf, X)
     _check_min_eigenvalue(clf, X)
-    clf._prior_weights = None if prior is None else prior._array_weights()
-    clf._n_prior = 0 if prior is None else prior._n_learned
-    constraints = clf._with_box(constraints, X.dtype)
+    return Sample(X, targets, classes, _loss_weights(clf, weights, y, classes, targets))
+
+
+def prepare(clf: RNNBoundClassifier, sample: Sample, start: Start) -> Fit:
+    """The net with its data, ready to be trained."""
+    X, device = sample.X, resolve_device(clf.device)
+    constraints = WeightConstraints(
+        as_radius(clf.beta_u), as_radius(clf.beta_w), as_radius(clf.beta_v), clf.unit_types
+    )
+    if clf.box_width is not None and start.prior_weights is not None:
+        box = Box(start.prior_weights, float(clf.box_width))
+        constraints = constraints.with_box(box, torch.from_numpy(np.zeros(0, X.dtype)))
 
     seeds = check_random_state(clf.random_state).randint(np.iinfo(np.int32).max, size=5)
     init_seed, noise_seed, shuffle_seed, evaluation_seed, split_seed = map(int, seeds)
-    data, validation = _resident_data(clf, X, targets, weights, device, split_seed)
-    with clf._threads(len(data), X.shape[2]):
-        if previous is None and clf._prior_weights is not None:
-            previous = as_tensors(clf._prior_weights)
-        if not hasattr(clf, "_init_seed") or not (clf.warm_start and hasattr(clf, "U_")):
-            # The centre of the PAC-Bayes prior: weights that no data have touched.
-            clf._init_seed = init_seed
-        if previous is None:
-            shape = X.shape[2], int(clf.hidden_size), len(classes)
-            previous = first_weights(shape, init_seed, constraints)
-        U, W, V = (value.to(device, data.X.dtype) for value in previous)
-        module = RecurrentNetwork(U, W, V, clf.activation)
-        constraints.project_(*module.weights)
-        optimizer, options = OPTIMIZERS[clf.optimizer]
-        net = make_net(
-            clf,
-            module,
-            constraints,
-            evaluation_seed,
-            noise_generator=torch.Generator(device).manual_seed(noise_seed),
-            shuffle_generator=(
-                torch.Generator().manual_seed(shuffle_seed) if clf.shuffle else None
-            ),
-            clip_norm=clf.gradient_clip_norm,
-            clip_value=clf.gradient_clip_value,
-            batch_size=_effective_batch_size(clf, len(data)),
-            optimizer=optimizer,
-            lr=float(clf.learning_rate),
-            optimizer__weight_decay=float(clf.weight_decay),
-            **{f"optimizer__{key}": option for key, option in options.items()},
-            train_split=None if validation is None else lambda part: (part, validation),
-            callbacks=clf.callbacks,
-        )
+    data, validation = _resident_data(clf, sample, device, split_seed)
+    if start.weights is not None:
+        weights = start.weights
+    elif start.prior_weights is not None:
+        weights = as_tensors(start.prior_weights)
+    else:
+        shape = X.shape[2], int(clf.hidden_size), len(sample.classes)
+        weights = first_weights(shape, init_seed, constraints)
+    U, W, V = (value.to(device, data.X.dtype) for value in weights)
+    module = RecurrentNetwork(U, W, V, clf.activation)
+    constraints.project_(*module.weights)
+    optimizer, options = OPTIMIZERS[clf.optimizer]
+    net = make_net(
+        clf,
+        module,
+        constraints,
+        evaluation_seed,
+        noise_generator=torch.Generator(device).manual_seed(noise_seed),
+        shuffle_generator=torch.Generator().manual_seed(shuffle_seed) if clf.shuffle else None,
+        clip_norm=clf.gradient_clip_norm,
+        clip_value=clf.gradient_clip_value,
+        batch_size=_effective_batch_size(clf, len(data)),
+        optimizer=optimizer,
+        lr=float(clf.learning_rate),
+        optimizer__weight_decay=float(clf.weight_decay),
+        **{f"optimizer__{key}": option for key, option in options.items()},
+        train_split=None if validation is None else lambda part: (part, validation),
+        callbacks=clf.callbacks,
+    )
     # Arithmetic with a NumPy scalar would be done in its type, be it float16 or int8.
     stopping = Stopping(int(clf.max_iter), float(clf.tol), int(clf.n_iter_no_change))
     training = Training(net, data, validation, stopping, _progress(clf, net, data))
-    n_learned = len(X) + clf._n_prior + n_before
-    return Fit(training, classes, weights is not None, n_learned)
+    setting = _make_setting(clf, constraints, weighted=sample.weights is not None)
+    n_learned = len(X) + start.n_prior + start.n_learned
+    if start.init_seed is not None:
+        init_seed = start.init_seed
+    return Fit(training, sample.classes, setting, start, init_seed, n_learned)
 
 
-def resume(clf: RNNBoundClassifier, training: Training, folder: str | os.PathLike[str]) -> None:
+def resume(clf: RNNBoundClassifier, fit: Fit, folder: str | os.PathLike[str]) -> None:
     """Give the training its checkpoint, and go on from there where it was interrupted."""
+    training, prior_weights = fit.training, fit.start.prior_weights
     net, data, validation = training.net, training.data, training.validation
     settings = [
         (type(clf).__module__, type(clf).__qualname__),
@@ -184,33 +264,13 @@ def resume(clf: RNNBoundClassifier, training: Training, folder: str | os.PathLik
         *(data.X, data.targets, data.weights, data.rows),
         None if validation is None else validation.rows,
         net.module_.theta,
-        *(() if clf._prior_weights is None else as_tensors(clf._prior_weights)),
+        *(() if prior_weights is None else as_tensors(prior_weights)),
     ]
     checkpoint = Checkpoint(folder, fingerprint(settings, tensors))
     if checkpoint.read(training.restore) and clf.verbose:
         epoch = len(training.record.loss_curve)
         print(f"resumed at epoch {epoch} from {checkpoint.path}", flush=True)
     training.checkpoint = checkpoint
-
-
-def conclude(clf: RNNBoundClassifier, fit: Fit) -> None:
-    """Everything of a fit that comes after training."""
-    net, data, record = fit.training.net, fit.training.data, fit.training.record
-    # Callbacks may have moved the weights after the last step.
-    net.constraints.project_(*net.module_.weights)
-    net.limit_fisher_rao_(data.X)
-    net.train_split = None
-    _keep(clf, net, fit.classes, record)
-    clf._setting = _make_setting(clf, net.constraints, weighted=fit.weighted)
-    clf._fitted_box = net.constraints.box
-    clf._n_learned = fit.n_learned
-    clf._statistics = clf._reduce(data.X, data.targets)
-    if not record.converged:
-        warnings.warn(
-            f"max_iter={clf.max_iter} epochs reached, and training has not converged yet.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
 
 
 def make_net(
@@ -316,31 +376,26 @@ def _check_min_eigenvalue(clf: RNNBoundClassifier, X: np.ndarray) -> None:
             f"min_eigenvalue={clf.min_eigenvalue:g} is far above the mean squared entry of X, "
             f"{mean_square:.4g}, which it cannot exceed in the population: bounds that use it "
             "will hardly hold",
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
 def _resident_data(
-    clf: RNNBoundClassifier,
-    X: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray | None,
-    device: torch.device,
-    split_seed: int,
+    clf: RNNBoundClassifier, sample: Sample, device: torch.device, split_seed: int
 ) -> tuple[Sequences, Sequences | None]:
     """Training data, on the device if it has room for them, and the validation part."""
-    inputs = as_tensor(X)
+    inputs = as_tensor(sample.X)
     if _has_room(device, inputs.nbytes):
         inputs = inputs.to(device)
-    numbers = torch.from_numpy(targets).to(inputs.device)
-    loss_weights = None if weights is None else as_tensor(weights).to(inputs)
+    numbers = torch.from_numpy(sample.targets).to(inputs.device)
+    weights = None if sample.weights is None else as_tensor(sample.weights).to(inputs)
     if not clf.early_stopping:
-        return Sequences(inputs, numbers, loss_weights), None
+        return Sequences(inputs, numbers, weights), None
     try:
         parts = train_test_split(
-            np.arange(len(targets)),
+            np.arange(len(sample.targets)),
             test_size=float(clf.validation_fraction),
-            stratify=targets,
+            stratify=sample.targets,
             random_state=split_seed,
         )
     except ValueError as error:
@@ -350,18 +405,23 @@ def _resident_data(
         ) from error
     rows, held_out = (torch.from_numpy(np.sort(part)).to(inputs.device) for part in parts)
     return (
-        Sequences(inputs, numbers, loss_weights, rows),
-        Sequences(inputs, numbers, loss_weights, held_out),
+        Sequences(inputs, numbers, weights, rows),
+        Sequences(inputs, numbers, weights, held_out),
     )
 
 
+def largest_batch(clf: RNNBoundClassifier) -> int:
+    """Rows of a minibatch, where there are enough."""
+    return 200 if isinstance(clf.batch_size, str) else int(clf.batch_size)
+
+
 def _effective_batch_size(clf: RNNBoundClassifier, n: int) -> int:
-    size = clf._largest_batch()
+    size = largest_batch(clf)
     if clf.batch_size != "auto" and size > n:
         warnings.warn(
             f"batch_size={clf.batch_size} is larger than the training sample and is clipped "
             f"to {n}.",
-            stacklevel=5,
+            stacklevel=6,
         )
     return min(size, n)
 
@@ -385,28 +445,6 @@ def _progress(
         print(line, flush=True)
 
     return print_line if clf.verbose else lambda record: None
-
-
-def _keep(
-    clf: RNNBoundClassifier,
-    net: ConstrainedNet,
-    classes: np.ndarray,
-    record: TrainingRecord,
-) -> None:
-    """Set the fitted attributes that come from training."""
-    clf.net_ = net
-    clf.device_ = net.device
-    clf.classes_ = classes
-    clf.U_, clf.W_, clf.V_ = (
-        weight.detach().cpu().numpy().copy() for weight in net.module_.weights
-    )
-    clf.beta_u_ = row_norm(clf.U_, net.constraints.beta_u)
-    clf.beta_w_ = row_norm(clf.W_, net.constraints.beta_w)
-    clf.beta_v_ = row_norm(clf.V_, net.constraints.beta_v)
-    clf.n_iter_ = len(record.loss_curve)
-    clf.loss_curve_ = record.loss_curve
-    clf.best_loss_ = None if clf.early_stopping else min(record.loss_curve)
-    clf.validation_scores_ = record.validation_scores if clf.early_stopping else None
 
 
 def _make_setting(

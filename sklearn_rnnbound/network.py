@@ -409,8 +409,8 @@ _setting_threads = threading.Lock()
 def torch_threads(count: int | None) -> Iterator[None]:
     """Run a block with `count` torch threads and restore the number that was set before.
 
-    Other Python threads keep the numbers that they have, and those that start meanwhile get the
-    number that they would have got without the block.
+    Other Python threads keep the numbers that they have. Those that start meanwhile get the number
+    that they would have got without the block, if the caller was not the only thread before it.
 
     Parameters
     ----------

@@ -10,15 +10,25 @@ from typing import Any
 
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn import config_context, get_config
-from tqdm import tqdm
+from tqdm.std import TqdmDefaultWriteLock, tqdm
 
-__all__ = ["run_tasks"]
+__all__ = ["Progress", "run_tasks"]
 
 # Rounds in a row that may lose workers without finishing a single task.
 _FRUITLESS_ROUNDS = 3
 # Seconds in which a cluster may start its lost workers again. With one worker left joblib would go
 # on in this very process, and what killed a worker might kill it too.
 _PATIENCE = 30.0
+
+
+class Progress(tqdm):
+    """Progress bar for whatever process, locked between threads alone.
+
+    tqdm's own lock is a semaphore of every worker that makes a bar, shown or not: a worker that is
+    interrupted leaks it, and Python complains.
+    """
+
+    _lock = TqdmDefaultWriteLock.th_lock
 
 
 def run_tasks(
@@ -66,7 +76,7 @@ def run_tasks(
     fruitless = 0
     n_workers, config = effective_n_jobs(n_jobs), get_config()
     sizes = [1] * len(tasks) if sizes is None else sizes
-    with tqdm(total=sum(sizes), desc=description, disable=not verbose) as bar:
+    with Progress(total=sum(sizes), desc=description, disable=not verbose) as bar:
         while len(results) < len(tasks):
             n_before = len(results)
             missing = [number for number in range(len(tasks)) if number not in results]

@@ -26,12 +26,11 @@ from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
-from tqdm import tqdm
 
 from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.composition import candidate, fingerprint
-from sklearn_rnnbound.fitting import Fit, conclude, prepare
-from sklearn_rnnbound.parallel import run_tasks
+from sklearn_rnnbound.fitting import Fit, largest_batch
+from sklearn_rnnbound.parallel import Progress, run_tasks
 from sklearn_rnnbound.training import train
 from sklearn_rnnbound.validation import resolve_device
 
@@ -338,7 +337,7 @@ def _pays(classifier: RNNBoundClassifier, n_rows: int) -> bool:
     except (TypeError, ValueError):
         # Its own fit will say what is wrong.
         return False
-    step = min(classifier._largest_batch(), n_rows) * int(classifier.hidden_size)
+    step = min(largest_batch(classifier), n_rows) * int(classifier.hidden_size)
     return device.type == "cuda" or step <= _LARGEST_STEP
 
 
@@ -347,7 +346,7 @@ def _run_task(
 ) -> list[_Outcome]:
     """Outcomes of fits that may be stacked, or of a single one."""
     if fits[0].stacks:
-        bar = tqdm(total=len(fits), desc="fits", disable=not verbose)
+        bar = Progress(total=len(fits), desc="fits", disable=not verbose)
         # Tensors made in inference mode could not be trained.
         with bar, torch.inference_mode(False):
             return _fit_stacked(X, y, original, fits, raises, bar.update)
@@ -464,7 +463,7 @@ class _Fold:
             estimator.steps = [*steps, estimator.steps[-1]]
         classifier._validate_params()
         params = _check_method_params(self._X, fit.classifier_params, indices=fit.rows)
-        prepared = prepare(classifier, X_train, self._y_train, params.get("sample_weight"))
+        prepared = classifier._prepare(X_train, self._y_train, params.get("sample_weight"))
         training = prepared.training
         # Every candidate has converted the same data.
         inputs = training.data.X
@@ -594,7 +593,7 @@ def _train_stack(
                     raise error
                 if memory is None:
                     classifier.memory = shared
-                conclude(classifier, prepared.fit)
+                classifier._conclude(prepared.fit)
             except Exception as caught:
                 if raises:
                     raise

@@ -45,6 +45,10 @@ _NO_NUMBERS = {"M": "dates", "m": "durations", "V": "records"}
 
 def as_array_like(X: Any) -> tuple[Any, int]:
     """Input that scikit-learn can check, and its number of dimensions."""
+    if X is None or np.isscalar(X):
+        raise TypeError(
+            f"X must be an array of shape (n, L, d) or (n, L * step_size), got {X!r:.50}"
+        )
     X = as_numbers(X, "X", _RAGGED)
     ndim = getattr(X, "ndim", None)
     holds_objects = isinstance(X, np.ndarray) and X.dtype.kind == "O"

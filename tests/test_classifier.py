@@ -162,6 +162,8 @@ def test_front_padding_changes_no_prediction(fitted, small):
         (lambda X, y: (np.where(X > 3, np.inf, X), y), ValueError, "infinity"),
         (lambda X, y: (X[:, 0, 0], y), ValueError, "Expected 2D array, got 1D"),
         (lambda X, y: (X[..., None], y), ValueError, "X has 4 dimensions"),
+        (lambda X, y: (None, y), TypeError, r"X must be .* \(n, L, d\) .* None"),
+        (lambda X, y: ("abc", y), TypeError, r"X must be .* 'abc'"),
         (lambda X, y: (X[:, :0], y), ValueError, "at least one step"),
         (lambda X, y: (X[:, :, :0], y), ValueError, "at least one step"),
         (lambda X, y: (X[:0], y[:0]), ValueError, r"0 sample\(s\)"),
@@ -268,8 +270,9 @@ def test_prediction_needs_a_fit_and_the_features_of_the_fit(fitted, small):
 
 
 def test_batch_larger_than_the_sample_is_clipped_with_a_warning(small):
-    with pytest.warns(UserWarning, match=r"batch_size=100 .* 60"):
+    with pytest.warns(UserWarning, match=r"batch_size=100 .* 60") as caught:
         make_classifier(batch_size=100).fit(*small)
+    assert caught[0].filename == __file__
 
 
 # Reproducibility and global state
@@ -616,8 +619,9 @@ def test_no_callback_moves_the_weights_out_of_the_constraints(radius, small):
 
 def test_an_impossible_smallest_eigenvalue_is_named(small):
     X, y = small
-    with pytest.warns(UserWarning, match=r"min_eigenvalue=1e\+06 .* mean squared entry"):
+    with pytest.warns(UserWarning, match=r"min_eigenvalue=1e\+06 .* mean squared entry") as caught:
         make_classifier(min_eigenvalue=1e6).fit(X, y)
+    assert caught[0].filename == __file__
     # A true one may lie above a sample's mean square.
     make_classifier(min_eigenvalue=1.1 * float(np.square(X).mean())).fit(X, y)
 

@@ -1,5 +1,7 @@
 """Fits side by side in threads: the results of fits in a row, and torch's thread counts kept."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -124,6 +126,19 @@ def test_a_number_that_cannot_be_set_leaves_the_one_before(accompanied, request,
     assert of_new_thread() == 3
     # One that is alone has no helper.
     assert calls == ([1, 3] if alone else [1, 3, 3, 3])
+
+
+def test_a_thread_alone_sets_the_number_for_those_to_come():
+    code = (
+        "import torch; from concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "from sklearn_rnnbound.network import torch_threads\n"
+        "new = lambda: Pool(1).submit(torch.get_num_threads).result()\n"
+        "torch.set_num_threads(3)\n"
+        "with torch_threads(2): print(torch.get_num_threads(), new())\n"
+        "print(torch.get_num_threads(), new())"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.split() == ["2", "2", "3", "3"], process.stderr
 
 
 def test_none_is_the_number_that_is_set():

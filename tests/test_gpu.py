@@ -9,8 +9,6 @@ from conftest import make_classifier
 from skorch.callbacks import Callback
 from test_stack import NETWORKS, assert_same_fit, fit_together, make_member
 
-from sklearn_rnnbound.fitting import prepare
-
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device"),
@@ -81,7 +79,7 @@ def test_data_without_room_on_the_device_stay_on_the_host(small, name, callbacks
     for room in (True, False):
         monkeypatch.setattr("sklearn_rnnbound.fitting._has_room", lambda *_, room=room: room)
         clf, *data = make_member(small, name, device="cuda", callbacks=callbacks)
-        fit = prepare(clf, *data)
+        fit = clf._prepare(*data)
         assert fit.training.data.X.is_cuda == room
         fits.append(clf.fit(*data))
     assert_same_fit(*fits, 1e-12)

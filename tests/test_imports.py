@@ -81,3 +81,16 @@ def test_excepted_imports_stand_inside_functions():
         at_top = [node.module for node in module.body if isinstance(node, ast.ImportFrom)]
         assert imported not in at_top
         assert imported in [n.module for n in ast.walk(module) if isinstance(n, ast.ImportFrom)]
+
+
+def private_names(path):
+    """Private attributes that a module uses."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return {name for name in names if name.startswith("_") and not name.endswith("__")}
+
+
+def test_fitting_knows_a_classifier_by_its_parameters():
+    # A type is all that it imports of the classifier, which the contracts do not look at.
+    assert private_names(PACKAGE / "fitting.py") == set()
+    assert "_prepare" in private_names(PACKAGE / "classifier.py")

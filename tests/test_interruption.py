@@ -226,7 +226,7 @@ PLACES = [
     ("classifier.sample_statistics", 1),
     ("classifier.min_eigenvalue", 1),
     ("classifier.whitened_norm", 1),
-    ("fitting.row_norm", 3),
+    ("classifier.row_norm", 3),
 ]
 
 

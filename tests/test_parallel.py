@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -68,6 +71,42 @@ def test_progress_goes_to_the_standard_error(capsys):
     assert "squares: 100%" in capsys.readouterr().err
     run_tasks(square, [(1,), (2,)])
     assert not capsys.readouterr().err
+
+
+# What is shown or hidden in a worker must leave nothing behind when all are interrupted.
+INTERRUPTED = """
+import os, signal, sys, time
+
+from sklearn_rnnbound.parallel import Progress, run_tasks
+
+
+def work(folder):
+    with Progress(total=1, disable=True):
+        open(os.path.join(folder, str(os.getpid())), "w").close()
+        time.sleep(60)
+
+
+run_tasks(work, [(sys.argv[1],), (sys.argv[1],)], n_jobs=2)
+"""
+
+
+def test_an_interruption_leaks_no_semaphore(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while process.poll() is None and len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        errors = process.communicate(timeout=60)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "KeyboardInterrupt" in errors
+    assert "leaked" not in errors
 
 
 def routing_is_on(number):

@@ -7,7 +7,6 @@ from conftest import make_classifier
 from skorch.callbacks import Callback
 
 from sklearn_rnnbound import training
-from sklearn_rnnbound.fitting import conclude, prepare
 from sklearn_rnnbound.network import Unrolled, torch_threads
 from sklearn_rnnbound.training import train
 
@@ -55,12 +54,12 @@ def make_member(small, name, dtype=np.float64, **common):
 
 def fit_together(members):
     """Fit classifiers as one stack; what went wrong with each."""
-    fits = [prepare(clf, X, y, weights) for clf, X, y, weights in members]
+    fits = [clf._prepare(X, y, weights) for clf, X, y, weights in members]
     with torch_threads(1):
         errors = train([fit.training for fit in fits], raises=False)
     for (clf, *_), fit, error in zip(members, fits, errors, strict=True):
         if error is None:
-            conclude(clf, fit)
+            clf._conclude(fit)
     return errors
 
 
@@ -159,7 +158,7 @@ def test_equal_members_end_equal(small):
 
 def test_every_network_ends_with_memory_of_its_own(small):
     members = [make_member(small, name) for name in NAMES]
-    fits = [prepare(clf, X, y, weights) for clf, X, y, weights in members]
+    fits = [clf._prepare(X, y, weights) for clf, X, y, weights in members]
     ends = {}
 
     def watch(index, record):
@@ -314,7 +313,7 @@ def test_data_of_a_stack_stay_as_they_are(small):
 
 
 def test_ctrl_c_leaves_the_training_of_a_stack(small):
-    fits = [prepare(clf, *data) for clf, *data in (make_member(small, n) for n in NAMES)]
+    fits = [clf._prepare(*data) for clf, *data in (make_member(small, n) for n in NAMES)]
 
     def interrupt(record):
         if len(record.loss_curve) == 2:
@@ -337,7 +336,7 @@ def test_the_first_divergence_ends_it_all_where_that_is_asked_for(small):
     X, y = small
     steps = {"optimizer": "sgd", "max_iter": 50, "batch_size": 20}
     members = [make_classifier(learning_rate=rate, **steps) for rate in (0.01, 1e30)]
-    trainings = [prepare(clf, X, y, None).training for clf in members]
+    trainings = [clf._prepare(X, y, None).training for clf in members]
     with pytest.raises(ValueError, match="diverged"):
         train(trainings)
     assert len(trainings[0].record.loss_curve) < 5
@@ -347,7 +346,7 @@ def test_ends_are_told_as_they_come(small):
     X, y = small
     members = [make_classifier(max_iter=n, tol=0.0) for n in (3, 1, 3, 5)]
     ends = []
-    train([prepare(clf, X, y, None).training for clf in members], on_end=ends.append)
+    train([clf._prepare(X, y, None).training for clf in members], on_end=ends.append)
     assert ends == [1, 2, 1]
 
 

@@ -780,7 +780,8 @@ def test_stacks_are_split_among_the_workers(small, stacks):
 
 
 def test_progress_counts_fits(small, capsys, monkeypatch):
-    monkeypatch.setattr(parallel, "tqdm", partial(parallel.tqdm, mininterval=0, miniters=1))
+    shown = partial(parallel.Progress, mininterval=0, miniters=1)
+    monkeypatch.setattr(parallel, "Progress", shown)
     grid = [{"beta_w": [0.5, 1.0]}, {"callbacks": [[EpochTimer()]]}]
     search = StackedGridSearchCV(make_classifier(), grid, cv=3, verbose=1).fit(*small)
     out, err = capsys.readouterr()

@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
 
-from sklearn_rnnbound.fitting import prepare
 from sklearn_rnnbound.network import initial_weights
 from sklearn_rnnbound.training import Batches, RampLoss, Sequences, as_tensor, train
 
@@ -277,7 +276,7 @@ def test_a_callback_that_does_nothing_changes_nothing(small, params, batch_size)
 def test_fisher_rao_norm_is_within_its_radius_at_the_end_of_every_epoch(small, callbacks, limit):
     X, y = small
     clf = make_classifier(fisher_rao_max=limit, noise_std=0.1, callbacks=callbacks)
-    ongoing = prepare(clf, X, y, None).training
+    ongoing = clf._prepare(X, y, None).training
     norms = []
     ongoing.after_epoch = lambda record: norms.append(ongoing.net.fisher_rao_norm(ongoing.data.X))
     assert train([ongoing]) == [None]
