@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,6 @@ import torch
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
 from sklearn_rnnbound.bounds import BOUNDS, Bound, NotApplicableError, Setting
 from sklearn_rnnbound.bounds.comparison import ORDER_ONLY
@@ -28,6 +27,7 @@ from sklearn_rnnbound.network import (
     sensitivities,
 )
 from sklearn_rnnbound.noise import input_chunks
+from sklearn_rnnbound.parallel import Progress
 from sklearn_rnnbound.randomized import count_weights, posterior_error, rows_per_draw
 from sklearn_rnnbound.statistics import (
     HoldoutCounts,
@@ -42,8 +42,22 @@ from sklearn_rnnbound.validation import as_labels
 if TYPE_CHECKING:
     from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["BoundMethods", "check_methods"]
+__all__ = [
+    "DATA_FREE_METHODS",
+    "BoundMethods",
+    "check_method",
+    "check_methods",
+    "check_parameters",
+]
 
+# What bound_report_ is given for the bounds that need data beside a fitted classifier.
+_NEEDED_DATA = {
+    "holdout": "X_test=..., y_test=...",
+    "occam": "X_train=..., y_train=...",
+    "pac_bayes": "X_train=..., y_train=...",
+}
+#: Names of the bounds that a fitted classifier can tell on its own.
+DATA_FREE_METHODS = ("paper", *(name for name in BOUNDS if name not in _NEEDED_DATA))
 # Posterior widths that are tried, with one draw per group of rows each; the best one is then
 # estimated by fresh draws, over this many rounds.
 _POSTERIOR_STDS = 2.0 ** np.arange(-12, 1)
@@ -83,7 +97,8 @@ class BoundMethods:
         ----------
         method : str, default="paper"
             Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper": Theorem 3 when the network was
-            trained with noise, else Theorem 2.
+            trained with noise, else Theorem 2. Not ``"holdout"``, ``"occam"`` and ``"pac_bayes"``,
+            which need data: :meth:`bound_report_` takes them.
         margin : float or None, default=None
             Margin alpha, counted as fixed beforehand. None: the parameter `margin`.
         delta : float or None, default=None
@@ -97,9 +112,10 @@ class BoundMethods:
         Raises
         ------
         ValueError
-            For an unknown method, or one that does not cover this network.
+            For an unknown method, or one that does not cover this network or needs data.
         """
-        return self._bound(method, self._fitted_setting(margin, delta)).value
+        setting = self._fitted_setting(margin, delta)
+        return self._bound(self._name(check_method(method)), setting).value
 
     def bound_report_(
         self,
@@ -213,7 +229,7 @@ class BoundMethods:
         fractions : sequence of float, default=(1/8, 1/4, 1/2, 1)
             Parts of the data, in (0, 1].
         methods : "all", str or list of str, default="all"
-            Key or keys of :data:`sklearn_rnnbound.BOUNDS`.
+            Key or keys of :data:`sklearn_rnnbound.BOUNDS`, but for ``"holdout"``.
         margin, delta : float or None, default=None
             As in :meth:`generalization_bound_`.
 
@@ -225,12 +241,18 @@ class BoundMethods:
         Raises
         ------
         ValueError
-            For fractions out of range, or training data that are not those of `fit`.
+            For an unknown method, fractions out of range, or training data that are not those of
+            `fit`.
         """
         from sklearn_rnnbound.report import BoundCurve, BoundReport
 
         setting = self._fitted_setting(margin, delta)
         names = self._names(methods)
+        if methods != "all" and "holdout" in names:
+            raise ValueError(
+                "holdout needs test data, of which parts of the training data say nothing: use "
+                f"bound_report_({_NEEDED_DATA['holdout']})"
+            )
         parts = np.asarray(fractions)
         valid = parts.ndim == 1 and len(parts) and parts.dtype.kind in "iuf"
         if not valid or not ((parts > 0) & (parts <= 1)).all():
@@ -245,7 +267,7 @@ class BoundMethods:
         order = torch.from_numpy(check_random_state(self.net_.evaluation_seed).permutation(n))
         settings = {name: self._with_best_margin(name, setting) for name in names}
         reports = []
-        for size in tqdm(sizes, desc="bounds on parts of the data", disable=not self.verbose):
+        for size in Progress(sizes, desc="bounds on parts of the data", disable=not self.verbose):
             part = train
             if size < n:
                 rows = order[:size].sort().values.to(inputs.device)
@@ -330,7 +352,7 @@ class BoundMethods:
             The norm.
         """
         check_is_fitted(self)
-        if form not in ("linearized", "gradient"):
+        if not isinstance(form, str) or form not in ("linearized", "gradient"):
             raise ValueError(f"form must be 'linearized' or 'gradient', got {form!r}")
         if X is None:
             if y is not None:
@@ -349,7 +371,9 @@ class BoundMethods:
 
     def _labels(self, y: Any, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
         """Labels and their class numbers, -1 where a label is unknown to the network."""
-        y = column_or_1d(as_labels(y, name))
+        y = as_labels(y, name)
+        with _named(name):
+            y = column_or_1d(y)
         try:
             positions = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         except TypeError as error:
@@ -360,11 +384,12 @@ class BoundMethods:
 
     def _class_numbers(self, y: Any, n: int) -> torch.Tensor:
         y, numbers = self._labels(y)
+        if len(y) != n:
+            raise ValueError(f"X has {n} rows and y has {len(y)}")
         unknown = np.unique(y[numbers < 0]).tolist()
-        if len(y) != n or unknown:
+        if unknown:
             raise ValueError(
-                f"y must hold {n} of the labels {self.classes_.tolist()}, and it holds {len(y)}"
-                + (f", among them {unknown}" if unknown else "")
+                f"y must hold labels of {self.classes_.tolist()}, and {unknown} are among them"
             )
         return torch.from_numpy(numbers)
 
@@ -395,7 +420,8 @@ class BoundMethods:
             raise ValueError(f"{name_x} and {name_y} go together: give both or none")
         if X is None:
             return None
-        X = self._validate_inputs(X)
+        with _named(name_x):
+            X = self._validate_inputs(X)
         y, numbers = self._labels(y, name_y)
         if len(y) != len(X):
             raise ValueError(f"{name_x} has {len(X)} rows and {name_y} has {len(y)}")
@@ -476,7 +502,7 @@ class BoundMethods:
             reference = [weight.double().numpy() for weight in prior]
             words = f"from weights learned on up to {n_prior} samples, assumed disjoint from these"
         networks = []
-        for bits in tqdm(BITS, desc="quantised networks", disable=not self.verbose):
+        for bits in Progress(BITS, desc="quantised networks", disable=not self.verbose):
             codes = [quantized(w - r, bits) for w, r in zip(weights, reference, strict=True)]
             U, W, V = (
                 torch.from_numpy(r + code).to(train[0])
@@ -521,7 +547,7 @@ class BoundMethods:
         generator = torch.Generator(X.device).manual_seed(self.net_.evaluation_seed)
         n, per_draw = len(X), rows_per_draw(weights)
         passes = len(_POSTERIOR_STDS) + _ROUNDS
-        progress = tqdm(
+        progress = Progress(
             total=passes * n, desc="draws of the posterior", unit="row", disable=not self.verbose
         )
 
@@ -567,7 +593,6 @@ class BoundMethods:
         self, method: str, setting: Setting, sample: SampleStatistics | None = None
     ) -> Bound:
         sample = sample or self._statistics
-        (method,) = self._names([method])
         try:
             return BOUNDS[method](sample, setting)
         except NotApplicableError as error:
@@ -603,6 +628,29 @@ def _other_test_errors(sample: SampleStatistics, delta: float) -> dict[str, floa
     return {name: error for name, error in errors.items() if error is not None}
 
 
+@contextmanager
+def _named(argument: str) -> Iterator[None]:
+    """Errors that speak of X or y say which argument it is."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{argument}: {error}") from error
+
+
+def check_method(method: str) -> str:
+    """The name of a bound, if a fitted classifier can tell it on its own."""
+    there = f"there are {', '.join(map(repr, DATA_FREE_METHODS))}"
+    if not isinstance(method, str) or method not in ("paper", *BOUNDS):
+        raise ValueError(f"method={method!r} is unknown; {there}")
+    if method in _NEEDED_DATA:
+        raise ValueError(
+            f"method={method!r} needs data beside the fitted classifier: use "
+            f"bound_report_({_NEEDED_DATA[method]}); here {there}"
+        )
+    return method
+
+
 def check_methods(methods: str | Sequence[str]) -> list[str]:
     """Names of bounds as a list; "all" stands for all."""
     if isinstance(methods, str) and methods == "all":
@@ -610,9 +658,52 @@ def check_methods(methods: str | Sequence[str]) -> list[str]:
     if not isinstance(methods, str | list | tuple):
         raise TypeError(f"methods must be 'all', a name or a list of names, got {methods!r}")
     names = [methods] if isinstance(methods, str) else list(methods)
-    for name in names:
+    there = f"there are 'paper', {', '.join(map(repr, BOUNDS))}"
+    if not names:
+        raise ValueError(f"methods={methods!r} asks for no bound: give 'all' or names; {there}")
+    for place, name in enumerate(names):
         if not isinstance(name, str) or name not in ("paper", *BOUNDS):
-            raise ValueError(
-                f"method={name!r} is unknown; there are 'paper', {', '.join(map(repr, BOUNDS))}"
-            )
+            entry = "methods" if isinstance(methods, str) else f"methods[{place}]"
+            raise ValueError(f"{entry}={name!r} is unknown; {there}")
     return names
+
+
+def check_parameters(
+    argument: str, names: Sequence[str], classifiers: Sequence[Any], *, raises: bool
+) -> None:
+    """Raise ValueError when the parameters rule out bounds that are asked for.
+
+    Parameters
+    ----------
+    argument : str
+        The argument that asks for them.
+    names : sequence of str
+        Names of the bounds.
+    classifiers : sequence of RNNBoundClassifier or None
+        Classifiers to be fitted; None for one whose parameters are not known yet.
+    raises : bool
+        Whether it takes one classifier of them, rather than all.
+    """
+    unmet = [one and _unmet_needs(names, one) for one in classifiers]
+    if all(unmet) or (raises and any(unmet)):
+        raise ValueError(
+            f"{argument} asks for what the estimator cannot give: {next(filter(None, unmet))}; set "
+            "these parameters, or leave the bound out"
+        )
+
+
+def _unmet_needs(names: Sequence[str], classifier: Any) -> str:
+    """What bounds need of the parameters of a classifier and do not find."""
+    relu = {"activation='relu'": classifier.activation == "relu"}
+    boxed = classifier.prior is not None and classifier.box_width is not None
+    needs = {
+        **dict.fromkeys(("paper", "theorem2", "refined", "golowich2018"), relu),
+        "theorem3": {**relu, "noise_std > 0": classifier.noise_std != 0},
+        "localized": {"prior=FrozenEstimator(clf) and box_width": boxed},
+    }
+    return ", ".join(
+        f"{name!r} needs {need}"
+        for name in names
+        for need, met in needs.get(name, {}).items()
+        if not met
+    )

@@ -21,6 +21,7 @@ from sklearn.utils import get_tags
 
 from sklearn_rnnbound.bounds import Bound
 from sklearn_rnnbound.bounds.union import chosen_among
+from sklearn_rnnbound.certification import check_method
 from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.parameters import Number
 from sklearn_rnnbound.report import BoundCurve, BoundReport
@@ -194,7 +195,7 @@ class Composition:
         self, method: str, *, margin: float | None = None, delta: float | None = None
     ) -> Bound:
         """One bound of :meth:`bound_report`."""
-        return self.bound_report(methods=method, margin=margin, delta=delta).bounds[0]
+        return self.bound_report(methods=check_method(method), margin=margin, delta=delta).bounds[0]
 
     def _delta(self, delta: float | None) -> float:
         delta = self.classifier.delta if delta is None else delta

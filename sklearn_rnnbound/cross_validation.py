@@ -20,12 +20,13 @@ from sklearn.utils._param_validation import HasMethods, StrOptions, validate_par
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from sklearn_rnnbound.certification import check_methods
+from sklearn_rnnbound.certification import check_methods, check_parameters
 from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.composition import Composition, candidate
 from sklearn_rnnbound.fold_reports import NORMS, CrossValidatedBoundReport, FoldReport
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.parameters import Number
+from sklearn_rnnbound.validation import as_labels, conversion
 
 __all__ = ["cross_validate_bounds"]
 
@@ -118,8 +119,8 @@ def cross_validate_bounds(
     Raises
     ------
     ValueError
-        For an unknown method, an estimator without our classifier, invalid candidates; when all
-        fits fail.
+        For an unknown method, or one that the parameters of every candidate rule out, an estimator
+        without our classifier, invalid candidates; when all fits fail.
 
     See Also
     --------
@@ -138,15 +139,17 @@ def cross_validate_bounds(
     >>> len(report.folds), report.folds[0].params, report.folds[0].report["peeling"].kind
     (6, {'beta_w': 0.5}, 'certified')
     """
-    needs_training_data = not _NEED_TRAINING_DATA.isdisjoint(check_methods(methods))
+    names = check_methods(methods)
     candidates = [{}] if param_grid is None else list(ParameterGrid(param_grid))
     estimators = [candidate(estimator, values) for values in candidates]
     if not candidates:
         raise ValueError("param_grid holds no candidate")
-    for one in estimators:
-        _check_composition(one)
-    X, y = indexable(X, y)
-    cv = check_cv(cv, y, classifier=True)
+    classifiers = [_classifier_of(one) for one in estimators]
+    if methods != "all":
+        check_parameters("methods", names, classifiers, raises=error_score == "raise")
+    X, y = indexable(X, as_labels(y))
+    with conversion("y"):
+        cv = check_cv(cv, y, classifier=True)
     split_params, fit_params = _routed(estimator, cv, groups, params or {})
     # Metadata travel with the rows of their fold; X and y reach every worker once, as a whole.
     splits = [
@@ -155,11 +158,12 @@ def cross_validate_bounds(
     ]
     if not splits:
         raise ValueError("cv gives no split")
+    needs_data = not _NEED_TRAINING_DATA.isdisjoint(names)
     options = {"methods": methods, "margin": margin, "delta": delta, "simultaneous": simultaneous}
     folds = run_tasks(
         _fold,
         [
-            (X, y, *split, one, values, needs_training_data, options, error_score == "raise")
+            (X, y, *split, one, values, needs_data, options, error_score == "raise")
             for one, values in zip(estimators, candidates, strict=True)
             for split in splits
         ],
@@ -182,18 +186,18 @@ def cross_validate_bounds(
     return CrossValidatedBoundReport(tuple(folds), stand_in)
 
 
-def _check_composition(estimator: Any) -> None:
-    """Raise unless one of our classifiers will be found after `fit`."""
-    inner = estimator
+def _classifier_of(estimator: Any) -> RNNBoundClassifier | None:
+    """The classifier that will be fitted as it is; None inside of a search, or of a frozen one."""
+    inner, surrounded = estimator, False
     while not isinstance(inner, RNNBoundClassifier):
         if isinstance(inner, Pipeline):
             inner = inner.steps[-1][1]
         elif hasattr(inner, "estimator") and hasattr(inner, "refit"):
             # A search, which will hold its winner.
-            inner = inner.estimator
+            inner, surrounded = inner.estimator, True
         else:
-            Composition.of(inner)
-            return
+            inner, surrounded = Composition.of(inner).classifier, True
+    return None if surrounded else inner
 
 
 def _routed(

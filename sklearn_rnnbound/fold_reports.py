@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import kendalltau, norm
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import validate_params
 
 from sklearn_rnnbound.bounds import Bound
 from sklearn_rnnbound.bounds._bound import confidence_text
+from sklearn_rnnbound.parameters import Number
 from sklearn_rnnbound.report import BoundReport
 from sklearn_rnnbound.tables import (
     KINDS,
@@ -173,7 +174,7 @@ class CrossValidatedBoundReport:
         return pandas_for("summary").DataFrame(self._summary_rows())
 
     @validate_params(
-        {"confidence": [Interval(Real, 0, 1, closed="neither")]}, prefer_skip_nested_validation=True
+        {"confidence": [Number(Real, 0, 1, closed="neither")]}, prefer_skip_nested_validation=True
     )
     def rank_correlation(self, *, confidence: float = 0.95) -> pd.DataFrame:
         """Kendall's tau between each bound and the real gap.

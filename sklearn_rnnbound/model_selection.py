@@ -19,29 +19,14 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_rnnbound.bounds import BOUNDS, Bound
+from sklearn_rnnbound.bounds import Bound
+from sklearn_rnnbound.certification import DATA_FREE_METHODS, check_method, check_parameters
 from sklearn_rnnbound.composition import Composition, candidate, check_delta, count_candidates
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.parameters import Number
 from sklearn_rnnbound.validation import restored_on_failure
 
 __all__ = ["BoundSearch", "certify", "make_bound_scorer", "neg_bound_scorer"]
-
-# They need data beside those that a fitted classifier remembers.
-_NEED_DATA = ("holdout", "occam", "pac_bayes")
-_METHODS = ("paper", *(name for name in BOUNDS if name not in _NEED_DATA))
-
-
-def _check_method(method: str) -> None:
-    if method in _NEED_DATA:
-        raise ValueError(
-            f"method={method!r} needs data beside the fitted classifier: use bound_report_; "
-            f"here there are {', '.join(map(repr, _METHODS))}"
-        )
-    if method not in _METHODS:
-        raise ValueError(
-            f"method={method!r} is unknown; there are {', '.join(map(repr, _METHODS))}"
-        )
 
 
 class BoundScorer:
@@ -115,7 +100,7 @@ def make_bound_scorer(
     >>> search.fit(X[:300], y[:300]).best_params_
     {'beta_w': 0.5}
     """
-    _check_method(method)
+    check_method(method)
     if delta is not None:
         check_delta(delta)
     is_margin = Number(Real, 0, None, closed="neither").is_satisfied_by
@@ -172,7 +157,7 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
     >>> bound.kind, bound.delta, bound.assumptions[-1]  # 4 candidates, 2 classes
     ('certified', 0.05, 'chosen by a search: delta = 0.05 in equal parts among 2 candidates')
     """
-    _check_method(method)
+    check_method(method)
     inner = search.steps[-1][1] if hasattr(search, "steps") else search
     if hasattr(inner, "param_grid") or hasattr(inner, "cv_results_"):
         if not hasattr(inner, "cv_results_"):
@@ -266,7 +251,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": [HasMethods(["fit", "predict"])],
         "param_grid": [dict, list],
-        "method": [StrOptions(set(_METHODS))],
+        "method": [StrOptions(set(DATA_FREE_METHODS))],
         "delta": [Number(Real, 0, 1, closed="neither"), None],
         "n_jobs": [Integral, None],
         "refit": ["boolean"],
@@ -316,7 +301,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            When no candidate has a finite certificate.
+            When no candidate has a finite certificate, or by its parameters can have one.
         """
         candidates = list(ParameterGrid(self.param_grid))
         if not candidates:
@@ -324,19 +309,24 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         classifier = Composition.of(self.estimator).classifier
         delta = classifier.delta if self.delta is None else self.delta
         count = count_candidates(self.estimator, candidates)
-        tasks = [
-            (X, y, fit_params, candidate(self.estimator, params), self.method, delta)
-            for params in candidates
-        ]
+        estimators = [candidate(self.estimator, params) for params in candidates]
+        raises = self.error_score == "raise"
+        check_parameters(
+            "method",
+            [self.method],
+            [Composition.of(one).classifier for one in estimators],
+            raises=raises,
+        )
         fitted = run_tasks(
             _fit_candidate,
-            [(*task, count, self.error_score == "raise") for task in tasks],
+            [(X, y, fit_params, one, self.method, delta, count, raises) for one in estimators],
             n_jobs=self.n_jobs,
             verbose=self.verbose,
             description="candidates",
         )
         failures = [text for *_, text in fitted if text]
-        if failures:
+        # Of a search that fails altogether the error says why.
+        if 0 < len(failures) < len(candidates):
             warnings.warn(
                 f"{len(failures)} of {len(candidates)} candidates failed and have the bound "
                 f"{self.error_score}. The first failure:\n{failures[0]}",

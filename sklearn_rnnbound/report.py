@@ -86,8 +86,13 @@ class BoundReport:
         -------
         error : float or None
             Share of wrong labels; None without test data.
+
+        Raises
+        ------
+        KeyError
+            When the report has no such bound.
         """
-        return self.other_test_errors.get(name, self.test_error)
+        return self.other_test_errors.get(self[name].name, self.test_error)
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []

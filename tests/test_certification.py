@@ -22,6 +22,7 @@ from sklearn.utils import check_random_state
 from sklearn_rnnbound import BOUNDS, Bound, BoundReport, RNNBoundClassifier, Term, certification
 from sklearn_rnnbound.bounds.occam import BITS, occam_kl
 from sklearn_rnnbound.bounds.union import cell_share
+from sklearn_rnnbound.certification import DATA_FREE_METHODS, check_parameters
 from sklearn_rnnbound.network import RecurrentNetwork
 from sklearn_rnnbound.report import BoundCurve
 from sklearn_rnnbound.training import RampLoss
@@ -360,8 +361,6 @@ def test_rows_without_their_data_are_left_out_with_a_line_and_raise_by_name(fitt
         assert line in str(fitted.bound_report_())
         with pytest.raises(ValueError, match=rf"{name} needs .*X_train and y_train"):
             fitted.bound_report_(methods=name)
-        with pytest.raises(ValueError, match=rf"{name} needs .*X_train and y_train"):
-            fitted.generalization_bound_(method=name)
     with pytest.raises(ValueError, match=r"holdout needs .*X_test and y_test"):
         fitted.bound_report_(methods=["theorem2", "holdout"])
     with pytest.raises(ValueError, match=r"localized needs .*prior"):
@@ -370,6 +369,43 @@ def test_rows_without_their_data_are_left_out_with_a_line_and_raise_by_name(fitt
         fitted.bound_report_(X_train=small[0])
     with pytest.raises(ValueError, match="X_train has 60 rows and y_train has 59"):
         fitted.bound_report_(X_train=small[0], y_train=small[1][1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("holdout", "test"), ("occam", "train"), ("pac_bayes", "train")]
+)
+def test_a_single_bound_that_needs_data_names_the_call_that_takes_them(fitted, small, name, part):
+    with pytest.raises(ValueError, match=rf"'{name}' needs data.*'localized'") as caught:
+        fitted.generalization_bound_(method=name)
+    X, y = f"X_{part}", f"y_{part}"
+    assert f"use bound_report_({X}=..., {y}=...)" in str(caught.value)
+    data = {X: small[0][1:] if part == "test" else small[0], y: small[1][part == "test" :]}
+    assert fitted.bound_report_(**data, methods=name)[name].value > 0
+
+
+@pytest.mark.parametrize("part", ["test", "train"])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda X: X * np.nan, ValueError, "contains NaN"),
+        (lambda X: X[:, :, :1], ValueError, "1 features per step"),
+        (lambda X: X[0], ValueError, "2 dimensions"),
+        (lambda X: X * 1e300, ValueError, "range of float32"),
+        (lambda X: torch.empty(X.shape, device="meta"), TypeError, "cannot be read as an array"),
+    ],
+    ids=["nan", "features", "dimensions", "range", "meta"],
+)
+def test_errors_in_data_say_whose_they_are(small, part, change, error, message):
+    X, y = small[0].astype(np.float32), small[1]
+    clf = make_classifier(max_iter=1).fit(X, y)
+    X = change(small[0])
+    with pytest.raises(error, match=rf"(?s)^X_{part}: .*{message}"):
+        clf.bound_report_(**{f"X_{part}": X, f"y_{part}": y})
+    with pytest.raises(ValueError, match=rf"^y_{part}: .*1d array"):
+        clf.bound_report_(**{f"X_{part}": small[0], f"y_{part}": np.ones((60, 2))})
+    if part == "train":
+        with pytest.raises(error, match=rf"(?s)^X_train: .*{message}"):
+            clf.bound_curve_(X, y)
 
 
 @pytest.mark.parametrize(
@@ -1041,12 +1077,14 @@ def test_bad_fractions(fitted, small, fractions):
         fitted.bound_curve_(*small, fractions=fractions)
 
 
-def test_bad_calls_of_the_curve(fitted, small):
+def test_bad_calls_of_the_curve(fitted, small, monkeypatch):
     with pytest.raises(ValueError, match="needs X_train and y_train"):
         fitted.bound_curve_(None, None)
     with pytest.raises(ValueError, match="'theorem9' is unknown"):
         fitted.bound_curve_(*small, methods="theorem9")
-    with pytest.raises(ValueError, match="holdout needs test data"):
+    # Before any work.
+    monkeypatch.setattr(RNNBoundClassifier, "_validate_inputs", None)
+    with pytest.raises(ValueError, match=r"holdout needs test data.*bound_report_\(X_test=\.\.\."):
         fitted.bound_curve_(*small, methods="holdout")
 
 
@@ -1285,6 +1323,46 @@ def test_labels_of_another_kind_are_refused(fitted, small):
 def test_methods_of_another_type_are_refused(fitted, methods):
     with pytest.raises(TypeError, match="methods must be"):
         fitted.bound_report_(methods=methods)
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ("x", r"methods='x' is unknown; there are 'paper', 'theorem2'"),
+        (["x"], r"methods\[0\]='x' is unknown"),
+        (("peeling", None), r"methods\[1\]=None is unknown"),
+        (["peeling", "all"], r"methods\[1\]='all' is unknown"),
+        ([], r"methods=\[\] asks for no bound: give 'all' or names"),
+        ((), r"methods=\(\) asks for no bound"),
+    ],
+)
+def test_unknown_and_missing_methods_are_named_before_any_work(fitted, small, methods, message):
+    unread = np.full_like(small[0], np.nan)
+    with pytest.raises(ValueError, match=message):
+        fitted.bound_report_(unread, small[1], methods=methods)
+    with pytest.raises(ValueError, match=message):
+        fitted.bound_curve_(unread, small[1], methods=methods)
+
+
+def test_parameters_rule_out_the_bounds_that_do_not_apply_to_the_fit(small, prior):
+    for params in (
+        {},
+        {"noise_std": 0.1},
+        {"activation": "tanh"},
+        {"activation": "tanh", "noise_std": 0.1},
+        {"prior": prior},
+        {"prior": prior, "box_width": 0.5},
+    ):
+        clf = make_classifier(max_iter=1, **params).fit(*small)
+        applying = {bound.name for bound in clf.bound_report_()}
+        for name in (name for name in DATA_FREE_METHODS if name != "paper"):
+            if name in applying:
+                check_parameters("methods", [name], [clf], raises=True)
+            else:
+                with pytest.raises(ValueError, match=rf"^methods asks .*'{name}' needs"):
+                    check_parameters("methods", [name], [clf], raises=False)
+    with pytest.raises(ValueError, match="'paper' needs activation='relu'"):
+        check_parameters("methods", ["paper"], [make_classifier(activation="tanh")], raises=False)
 
 
 def test_a_method_named_twice_is_one_row(fitted):

@@ -396,6 +396,18 @@ def test_a_report_that_fails_keeps_what_the_fit_gave(small):
     assert report.folds[0].norms["beta_w"] == pytest.approx(0.5)
 
 
+def test_a_bound_that_one_candidate_cannot_have_fails_for_it_alone(small):
+    with pytest.warns(FitFailedWarning, match="2 of 4 fits failed"):
+        report = cross_validate_bounds(
+            constrained(), *small, param_grid={"noise_std": [0.0, 0.1]}, cv=2, methods="theorem3"
+        )
+    assert [fold.report is None for fold in report.folds] == [True, True, False, False]
+    # A search may choose what its estimator lacks.
+    search = GridSearchCV(constrained(), {"noise_std": [0.1]}, cv=2)
+    report = cross_validate_bounds(search, *small, cv=2, methods="theorem3")
+    assert all("theorem3" in fold.report for fold in report.folds)
+
+
 def test_failures_that_are_raised(small):
     X, y = small
     with pytest.raises(ValueError, match="has one class"):
@@ -411,7 +423,26 @@ def test_failures_that_are_raised(small):
     ("change", "message"),
     [
         ({"methods": "peling"}, "'peling' is unknown"),
-        ({"methods": ["peeling", "all"]}, "'all' is unknown"),
+        ({"methods": ["peeling", "all"]}, r"methods\[1\]='all' is unknown"),
+        ({"methods": []}, r"methods=\[\] asks for no bound"),
+        ({"methods": ["peeling", "localized"]}, r"'localized' needs prior=.* and box_width"),
+        ({"methods": "theorem3"}, "methods asks .*'theorem3' needs noise_std > 0"),
+        (
+            {
+                "estimator": make_pipeline(FunctionTransformer(), constrained(activation="tanh")),
+                "param_grid": {"rnnboundclassifier__beta_w": [0.5, 1.0]},
+                "methods": ["peeling", "refined"],
+            },
+            "'refined' needs activation='relu'",
+        ),
+        (
+            {
+                "param_grid": {"noise_std": [0.1, 0.0]},
+                "methods": "theorem3",
+                "error_score": "raise",
+            },
+            "'theorem3' needs noise_std > 0",
+        ),
         ({"methods": 3}, "'methods' parameter of cross_validate_bounds"),
         ({"margin": 0.0}, "'margin' parameter"),
         ({"margin": True}, "'margin' parameter"),
@@ -495,6 +526,12 @@ def test_rank_correlation_over_candidates(gridded):
             assert np.isnan(table.loc[name, "tau"])
     # The order of growth is compared with itself, which is what a rank correlation asks for.
     assert "zhang2018" in table.index
+
+
+@pytest.mark.parametrize("confidence", [0, 1.0, True, "0.9", 10**400, np.nan, None])
+def test_a_confidence_is_a_number_between_0_and_1(confidence):
+    with pytest.raises(ValueError, match=r"'confidence' parameter of .*rank_correlation must be"):
+        folds_of([(1.0, 0.1), (2.0, 0.2)]).rank_correlation(confidence=confidence)
 
 
 def report_of(value, test_error, *, kind="certified", train_error=0.0, name="peeling", notes=()):
@@ -687,7 +724,7 @@ def test_without_pandas_and_jinja2(told, monkeypatch):
 
 
 def test_a_report_without_bounds(small):
-    report = cross_validate_bounds(constrained(), *small, cv=2, methods=[])
+    report = CrossValidatedBoundReport((fold_of(BoundReport((), 0.0, 0.5, 0.05)),))
     assert "no bound applies" in str(report)
     assert "confidence 0.95" in str(report)
     assert len(report.to_frame()) == len(report.summary()) == len(report.rank_correlation()) == 0

@@ -1,7 +1,11 @@
 """Anything at all as input: a right answer, or an error that says what is wrong."""
 
+import inspect
 import math
+import re
+from collections.abc import Hashable
 from contextlib import contextmanager
+from functools import cache, partial
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -12,14 +16,29 @@ import torch
 from conftest import make_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 
+import sklearn_rnnbound
 from sklearn_rnnbound import (
     BOUNDS,
+    Bound,
+    BoundCurve,
+    BoundReport,
     BoundSearch,
+    CrossValidatedBoundReport,
+    RNNBoundClassifier,
     StackedGridSearchCV,
     certify,
     cross_validate_bounds,
+    datasets,
+    load,
     make_bound_scorer,
+    neg_bound_scorer,
+    plotting,
+    preprocessing,
+    save,
 )
 from sklearn_rnnbound.bounds._numeric import kl_inverse, power_sum
 from sklearn_rnnbound.bounds.comparison import trivial_complexity, unrolled_complexity
@@ -28,7 +47,13 @@ from sklearn_rnnbound.bounds.occam import occam_kl, quantized
 from sklearn_rnnbound.bounds.paper import remark6_radius, theorem1
 from sklearn_rnnbound.bounds.peeling import expected_max_abs, expected_max_positive, theorem_p
 from sklearn_rnnbound.constraints import project_rows_, row_norm
-from sklearn_rnnbound.datasets import make_gaussian_sequences
+from sklearn_rnnbound.datasets import (
+    WordVectors,
+    load_imdb,
+    load_ts,
+    load_word_vectors,
+    make_gaussian_sequences,
+)
 from sklearn_rnnbound.plotting import (
     BoundCurveDisplay,
     BoundDecompositionDisplay,
@@ -62,6 +87,12 @@ def nothing_else_changes():
     assert state() == before
 
 
+@pytest.fixture(autouse=True)
+def close_pictures():
+    yield
+    plt.close("all")
+
+
 def assert_told(error, word=""):
     """The error says something, and has the word in it."""
     assert str(error)
@@ -84,6 +115,64 @@ def quick(**params):
     return make_classifier(**{"max_iter": 2, "hidden_size": 3, "batch_size": 6, **params})
 
 
+def constrained(**params):
+    """Its certificate is finite."""
+    return quick(beta_u=1.0, beta_v=1.0, min_eigenvalue=0.0, **params)
+
+
+cross_validated = partial(cross_validate_bounds, cv=2, methods="peeling", error_score="raise")
+GRID = {"beta_w": [0.5]}
+FRESH = {
+    "RNNBoundClassifier": quick(noise_std=0.1),
+    "BoundSearch": BoundSearch(constrained(), GRID, error_score="raise"),
+    "StackedGridSearchCV": StackedGridSearchCV(quick(), GRID, cv=2, error_score="raise"),
+    "SequencePadder": SequencePadder(),
+    "SequenceScaler": SequenceScaler(),
+    "WordVectorEncoder": WordVectorEncoder({"word": [1.0, 2.0]}),
+}
+TRAINED = {
+    name: clone(estimator).fit(["a word"] if name == "WordVectorEncoder" else X, Y)
+    for name, estimator in FRESH.items()
+}
+FITTED = TRAINED["RNNBoundClassifier"]
+SUPERVISED = WordVectorEncoder(supervised="log_odds")
+CROSS_VALIDATED = cross_validated(quick(), X, Y, param_grid={"beta_w": [0.5, 1.0]})
+
+
+curve_over_grid = partial(
+    BoundCurveDisplay.from_estimator, param_name="beta_w", param_range=[0.5], cv=2
+)
+
+
+def check_bound(bound):
+    """A number that may be infinite, made of terms that add up to it."""
+    assert bound.kind in KINDS
+    assert all(bound.value >= term.value >= 0 for term in bound.terms)
+    total = sum(term.value for term in bound.terms)
+    assert total == pytest.approx(bound.value) or total == bound.value
+
+
+def stated(result):
+    """The numbers that a result states, after a look at whether they can be right."""
+    match result:
+        case Bound():
+            check_bound(result)
+            return [result.value, *(term.value for term in result.terms)]
+        case BoundReport():
+            parts = result.bounds
+        case BoundCurve():
+            parts = result.reports
+        case CrossValidatedBoundReport():
+            parts = [fold.report for fold in result.folds]
+        case BoundCurveDisplay():
+            parts = [report for row in result.reports for report in row]
+        case _:
+            numbers = np.asarray(result, dtype=float)
+            assert not np.isnan(numbers).any()
+            return numbers
+    return [number for part in parts for number in stated(part)]
+
+
 # The same numbers in other forms
 
 
@@ -101,6 +190,8 @@ def read_only(values, tmp_path):
 
 FORMS = {
     "list": lambda v, _: v.tolist(),
+    # scikit-learn reads numbers from text.
+    "text": lambda v, _: v.astype(str),
     "object": lambda v, _: v.astype(object),
     "fortran": lambda v, _: np.asfortranarray(v),
     "strided": lambda v, _: np.repeat(v, 2, axis=1)[:, ::2],
@@ -119,30 +210,58 @@ FORMS = {
 }
 
 
+@cache
+def all_numbers(form, flat, tmp_path=None):
+    """What comes of data in this form, by everything that takes them; None: as they are."""
+    values = FLAT if flat else X
+    if form is not None:
+        values = FORMS[form](values, tmp_path)
+    steps = {"step_size": 2 if flat else 1}
+    clf = quick(noise_std=0.1, **steps).fit(values, Y)
+    return [
+        clf.W_,
+        clf.decision_function(values),
+        clf.fisher_rao_norm_(values),
+        clf.certified_radius_(values),
+        stated(clf.bound_report_(X_train=values, y_train=Y)),
+        stated(clf.bound_curve_(values, Y, methods="peeling")),
+        stated(cross_validated(quick(**steps), values, Y)),
+        stated(BoundSearch(constrained(**steps), GRID).fit(values, Y).best_bound_),
+        StackedGridSearchCV(quick(**steps), GRID, cv=2).fit(values, Y).predict_proba(values),
+        SequenceScaler(**steps).fit_transform(values),
+        SequencePadder().fit_transform(values),
+        SpectrumDisplay.from_data(values, **steps).eigenvalues,
+        MarginDistributionDisplay.from_estimator(clf, values, Y).margins,
+    ]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("flat", [False, True])
 def test_the_same_numbers_give_the_same_bits(form, flat, tmp_path):
-    values = FLAT if flat else X
-    plain = quick(step_size=2 if flat else 1, noise_std=0.1)
-    expected = plain.fit(values, Y)
-    given_X = FORMS[form](values, tmp_path)
     with nothing_else_changes():
-        clf = quick(step_size=2 if flat else 1, noise_std=0.1).fit(given_X, Y)
-        scores = clf.decision_function(given_X)
-        norm = clf.fisher_rao_norm_(given_X)
-        radius = clf.certified_radius_(given_X)
-        report = clf.bound_report_(X_train=given_X, y_train=Y)
-    np.testing.assert_array_equal(clf.W_, expected.W_)
-    np.testing.assert_array_equal(scores, expected.decision_function(values))
-    np.testing.assert_array_equal(radius, expected.certified_radius_(values))
-    assert norm == expected.fisher_rao_norm_(values)
-    same = expected.bound_report_(X_train=values, y_train=Y)
-    assert [bound.value for bound in report] == [bound.value for bound in same]
-    scaler = SequenceScaler(step_size=2 if flat else 1)
-    np.testing.assert_array_equal(scaler.fit_transform(given_X), scaler.fit_transform(values))
-    spectra = [SpectrumDisplay.from_data(v, step_size=2 if flat else 1) for v in (given_X, values)]
-    np.testing.assert_array_equal(spectra[0].eigenvalues, spectra[1].eigenvalues)
-    plt.close("all")
+        found = all_numbers(form, flat, tmp_path)
+    for numbers, expected in zip(found, all_numbers(None, flat), strict=True):
+        np.testing.assert_array_equal(numbers, expected)
+
+
+def test_documents_in_any_sequence_give_the_same_bits():
+    documents = ["a word", "", "word word"]
+    expected = TRAINED["WordVectorEncoder"].transform(documents)
+    array = np.array(documents)
+    for given_as in (tuple(documents), array, array.astype(object), array[::-1].copy()[::-1]):
+        found = TRAINED["WordVectorEncoder"].transform(given_as)
+        np.testing.assert_array_equal(found, expected)
+
+
+@some
+@given(st.lists(st.text() | st.sampled_from(["word", "Word a WORD", "wordword\0word"])))
+def test_documents_of_any_text(documents):
+    encoder = TRAINED["WordVectorEncoder"]
+    encoded = encoder.transform(documents)
+    assert encoded.shape == (len(documents), 100, 2)
+    for steps, document in zip(encoded, documents, strict=True):
+        words = re.findall(encoder.token_pattern, document.lower())
+        assert steps.sum(0).tolist() == [words.count("word"), 2 * words.count("word")]
 
 
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u1", "i2", "u4", "i8", ">i4", "u8"])
@@ -162,7 +281,7 @@ def test_input_is_not_written_to():
     np.testing.assert_array_equal(weights, 1.0)
 
 
-# What is no data
+# What is no data, and what are labels or none
 
 NO_DATA = {
     "nothing": None,
@@ -177,7 +296,6 @@ NO_DATA = {
     "nan": np.where(X[3, 0, 0] == X, np.nan, X),
     "inf": np.where(X[3, 0, 0] == X, np.inf, X),
     "complex": X + 1j,
-    "text entries": X.astype(str),
     "words": np.full(X.shape, "word"),
     "bytes": np.full(X.shape, b"word"),
     "objects": np.full(X.shape, object()),
@@ -197,50 +315,6 @@ NO_DATA = {
     "mapping": {"a": 1},
     "function": len,
 }
-
-
-@pytest.mark.parametrize("name", NO_DATA)
-def test_what_is_no_data_is_an_error_before_any_work(name):
-    values = NO_DATA[name]
-    if name == "text entries":
-        # scikit-learn reads numbers from text.
-        values = np.full(X.shape, "1.0x")
-    estimators = [
-        quick(),
-        BoundSearch(quick(), {"beta_w": [0.5]}, error_score="raise"),
-    ]
-    if name != "sparse tensor":
-        # A search divides the data itself, which torch refuses with an error of its own.
-        search = StackedGridSearchCV(quick(), {"beta_w": [0.5]}, cv=2, error_score="raise")
-        estimators.append(search)
-    for estimator in estimators:
-        before = dict(vars(estimator))
-        with nothing_else_changes(), pytest.raises((TypeError, ValueError)) as caught:
-            estimator.fit(values, Y)
-        assert str(caught.value)
-        assert vars(estimator) == before
-
-
-FITTED = quick(noise_std=0.1).fit(X, Y)
-
-
-METHODS = ["predict", "predict_proba", "certified_radius_", "fisher_rao_norm_", "scaler"]
-# One sample is enough for a prediction, and numbers are read from text.
-NO_NEW_DATA = sorted(NO_DATA.keys() - {"one sample", "too few rows", "text entries"})
-# This norm has the data of fit for none.
-CALLS = {(name, method) for name in NO_NEW_DATA for method in METHODS}
-CALLS -= {("nothing", "fisher_rao_norm_")}
-
-
-@pytest.mark.parametrize(("name", "method"), sorted(CALLS))
-def test_what_is_no_data_is_an_error_for_a_fitted_estimator(name, method):
-    values = NO_DATA[name]
-    call = SequenceScaler().fit(X).transform if method == "scaler" else getattr(FITTED, method)
-    with nothing_else_changes(), pytest.raises((TypeError, ValueError)) as caught:
-        call(values)
-    assert str(caught.value)
-
-
 LABELS = {
     "numbers": Y,
     "bool": Y == 1,
@@ -274,6 +348,137 @@ NO_LABELS = {
     "huge integers": [10**400, 1] * 9,
 }
 
+# Every row of what these return is about a row of the data.
+BY_ROWS = {
+    f"{name}.{method}": getattr(estimator, method)
+    for name, estimator in TRAINED.items()
+    for method in (
+        *("predict", "predict_proba", "predict_log_proba", "decision_function"),
+        *("certified_radius_", "transform", "inverse_transform"),
+    )
+    if hasattr(estimator, method)
+}
+OF_X = BY_ROWS | {
+    "RNNBoundClassifier.fisher_rao_norm_": FITTED.fisher_rao_norm_,
+    "SpectrumDisplay.from_data": SpectrumDisplay.from_data,
+    "WordVectors": partial(WordVectors, ["word"]),
+}
+OF_X_AND_Y = {
+    **{f"{name}.fit": estimator.fit for name, estimator in FRESH.items()},
+    **{f"{name}.score": TRAINED[name].score for name in ("RNNBoundClassifier", "BoundSearch")},
+    "RNNBoundClassifier.fisher_rao_norm_ y": partial(FITTED.fisher_rao_norm_, form="gradient"),
+    "RNNBoundClassifier.bound_report_": FITTED.bound_report_,
+    "RNNBoundClassifier.bound_report_ train": lambda X, y: FITTED.bound_report_(
+        X_train=X, y_train=y
+    ),
+    "RNNBoundClassifier.bound_curve_": FITTED.bound_curve_,
+    "cross_validate_bounds": partial(cross_validated, quick()),
+    **{
+        f"{display.__name__}.from_estimator": partial(display.from_estimator, FITTED)
+        for display in (BoundCurveDisplay, BoundDecompositionDisplay, MarginDistributionDisplay)
+    },
+    "BoundCurveDisplay.from_estimator grid": partial(curve_over_grid, quick()),
+}
+# What they take of it all the same: a few rows, series to be padded, new labels, which count as
+# errors. Those that divide the data leave some to torch and NumPy, which have words of their own.
+FEW, RAGGED = {"one sample", "too few rows"}, {"ragged", "ragged objects"}
+ONE_CLASS = {"labels: one class"}
+NEW = {*ONE_CLASS, "labels: inf", "labels: huge integers"}
+ANY_LABELS = {f"labels: {name}" for name in NO_LABELS}
+TAKEN = {
+    **dict.fromkeys(BY_ROWS, FEW),
+    "SequencePadder.transform": FEW | RAGGED,
+    "WordVectorEncoder.transform": set(),
+    # This norm has the data of fit for none.
+    "RNNBoundClassifier.fisher_rao_norm_": {*FEW, "nothing"},
+    "SpectrumDisplay.from_data": FEW,
+    "SequencePadder.fit": FEW | RAGGED | ANY_LABELS,
+    "SequenceScaler.fit": FEW | ANY_LABELS,
+    "WordVectorEncoder.fit": ANY_LABELS,
+    "StackedGridSearchCV.fit": {"sparse tensor", "labels: nan", "labels: inf"},
+    "cross_validate_bounds": {"sparse tensor"},
+    "BoundCurveDisplay.from_estimator grid": {"sparse tensor"},
+    "RNNBoundClassifier.score": ONE_CLASS,
+    "RNNBoundClassifier.fisher_rao_norm_ y": ONE_CLASS,
+    "BoundSearch.score": ONE_CLASS,
+    "MarginDistributionDisplay.from_estimator": ONE_CLASS,
+    "RNNBoundClassifier.bound_report_": NEW,
+    "BoundDecompositionDisplay.from_estimator": NEW,
+}
+REFUSED = {
+    **{(call, name): (values,) for call in OF_X for name, values in NO_DATA.items()},
+    **{(call, name): (values, Y) for call in OF_X_AND_Y for name, values in NO_DATA.items()},
+    **{
+        (call, f"labels: {name}"): (X, labels)
+        for call in OF_X_AND_Y
+        for name, labels in NO_LABELS.items()
+    },
+    **{("WordVectorEncoder.fit y", name): (["a"] * 18, y) for name, y in NO_LABELS.items()},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [key for key in REFUSED if key[1] not in TAKEN.get(key[0], ())]
+)
+def test_what_is_no_data_is_an_error_before_any_work(name, value):
+    call = {**OF_X, **OF_X_AND_Y, "WordVectorEncoder.fit y": SUPERVISED.fit}[name]
+    of = getattr(call, "__self__", None)
+    before = dict(vars(of)) if isinstance(of, BaseEstimator) else None
+    with nothing_else_changes(), pytest.raises((TypeError, ValueError), match=r"\w"):
+        call(*REFUSED[name, value])
+    assert before is None or vars(of) == before
+
+
+@pytest.mark.parametrize("name", [name for name in BY_ROWS if TAKEN[name] >= FEW])
+@pytest.mark.parametrize("n", [1, 7])
+def test_few_rows_are_told_what_many_are_told(name, n):
+    found, expected = BY_ROWS[name](X[:n]), BY_ROWS[name](X)[:n]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_series_are_padded_whatever_holds_them():
+    padder = TRAINED["SequencePadder"]
+    for name in RAGGED:
+        padded = padder.transform(NO_DATA[name])
+        for sequence, series in zip(padded, NO_DATA[name], strict=True):
+            np.testing.assert_array_equal(sequence[3 - len(series) :], series)
+            assert not sequence[: 3 - len(series)].any()
+
+
+def test_scores_of_a_bound_ignore_the_data():
+    for values in NO_DATA.values():
+        assert neg_bound_scorer(FITTED, values, values) == neg_bound_scorer(FITTED)
+
+
+# What of theirs needs a fit, and what needs a fitted classifier.
+NEED_A_FIT = [
+    name
+    for name in (*OF_X, *OF_X_AND_Y)
+    if name.partition(".")[0] in FRESH and not name.endswith(".fit")
+]
+OF_FITTED = {
+    "RNNBoundClassifier.generalization_bound_": RNNBoundClassifier.generalization_bound_,
+    "certify": certify,
+    "neg_bound_scorer": neg_bound_scorer,
+    "BoundDecompositionDisplay.from_estimator": BoundDecompositionDisplay.from_estimator,
+    "MarginDistributionDisplay.from_estimator": MarginDistributionDisplay.from_estimator,
+    "BoundCurveDisplay.from_estimator": partial(BoundCurveDisplay.from_estimator, X=X, y=Y),
+}
+
+
+@pytest.mark.parametrize("name", NEED_A_FIT)
+def test_what_is_not_fitted_says_so(name):
+    owner, method = name.partition(" ")[0].split(".")
+    data = (X, Y) if name in OF_X_AND_Y else (["word"] if owner == "WordVectorEncoder" else X,)
+    with nothing_else_changes(), pytest.raises(NotFittedError):
+        getattr(FRESH[owner], method)(*data)
+
+
+@pytest.mark.parametrize("name", OF_FITTED)
+def test_what_is_to_be_told_of_an_unfitted_classifier_says_so(name):
+    with nothing_else_changes(), pytest.raises(NotFittedError):
+        OF_FITTED[name](FRESH["RNNBoundClassifier"])
+
 
 @pytest.mark.parametrize("name", LABELS)
 def test_labels_of_every_kind(name):
@@ -286,16 +491,6 @@ def test_labels_of_every_kind(name):
     # Only the order of the classes matters.
     same = quick().fit(X, np.searchsorted(clf.classes_, labels))
     np.testing.assert_array_equal(same.decision_function(X), clf.decision_function(X))
-
-
-@pytest.mark.parametrize("name", NO_LABELS)
-def test_what_are_no_labels_is_an_error(name):
-    clf = quick()
-    before = dict(vars(clf))
-    with nothing_else_changes(), pytest.raises((TypeError, ValueError)) as caught:
-        clf.fit(X, NO_LABELS[name])
-    assert str(caught.value)
-    assert vars(clf) == before
 
 
 def test_a_column_of_labels_is_read_with_a_warning():
@@ -331,6 +526,7 @@ WRONG = [
     *(None, "text", b"bytes", "", math.nan, math.inf, -1, -1.5, 0, 10**400, 1j, (), (1,)),
     *((1, 2, 3), ("a", "b"), [1.0], [], {}, object(), len, np.ones(2), np.array(1.0), True),
     *(np.float16(0.5), np.int8(3), np.longdouble("1e4000"), 2**31, math.ulp(0.0)),
+    *(RNNBoundClassifier, LogisticRegression()),
 ]
 
 
@@ -354,47 +550,235 @@ def test_parameters_of_every_kind(name, tmp_path, monkeypatch):
                 # A minibatch larger than the sample, a floor of the spectrum that cannot hold.
                 assert_told(warning, name)
                 continue
-        assert all(not math.isnan(bound.value) for bound in clf.bound_report_())
+        assert stated(clf.bound_report_())
 
 
-@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
-def test_options_of_the_bound_methods(value):
-    calls = [
-        lambda: FITTED.generalization_bound_(method=value),
-        lambda: FITTED.generalization_bound_(margin=value),
-        lambda: FITTED.generalization_bound_(delta=value),
-        lambda: FITTED.bound_report_(methods=value),
-        lambda: FITTED.bound_report_(value, Y),
-        lambda: FITTED.bound_report_(X_train=X, y_train=value),
-        lambda: FITTED.bound_report_(simultaneous=value),
-        lambda: FITTED.bound_curve_(X, Y, fractions=value, methods="peeling"),
-        lambda: FITTED.fisher_rao_norm_(form=value),
-        lambda: cross_validate_bounds(quick(), X, Y, cv=2, margin=value),
-        lambda: cross_validate_bounds(quick(), X, Y, cv=2, delta=value),
-        lambda: make_bound_scorer(value),
-        lambda: make_bound_scorer(margin=value),
-        lambda: make_bound_scorer(delta=value),
-        lambda: certify(value),
-        lambda: certify(FITTED, method=value),
-        lambda: cross_validate_bounds(quick(), X, Y, cv=2, methods=value),
-        lambda: make_gaussian_sequences(value),
-        lambda: make_gaussian_sequences(correlation=value),
-        lambda: SequencePadder(value).fit(X),
-        lambda: SequenceScaler(step_size=value).fit(X),
-        lambda: WordVectorEncoder(value).fit(["a"]),
-        lambda: BoundDecompositionDisplay.from_estimator(value),
-        lambda: MarginDistributionDisplay.from_estimator(FITTED, margin=value),
-        lambda: SpectrumDisplay.from_data(X, noise_std=value),
-        lambda: BoundCurveDisplay.from_estimator(quick(), X, Y, param_name=value),
-    ]
-    for call in calls:
+FRACTIONS = (np.float16(0.5), math.ulp(0.0))
+POSITIVE = (*FRACTIONS, np.int8(3), 2**31)
+COUNT = (np.int8(3),)
+MARGIN_AND_DELTA = {"margin": (None, *POSITIVE), "delta": (None, *FRACTIONS)}
+# A call, and of its options those of WRONG that are right.
+OPTIONS = {
+    "RNNBoundClassifier.generalization_bound_": (
+        FITTED.generalization_bound_,
+        {"method": [], **MARGIN_AND_DELTA},
+    ),
+    "RNNBoundClassifier.bound_report_": (
+        FITTED.bound_report_,
+        {"methods": [], "simultaneous": [True], **MARGIN_AND_DELTA},
+    ),
+    "RNNBoundClassifier.bound_curve_": (
+        partial(FITTED.bound_curve_, X, Y, methods="peeling"),
+        {"methods": [], "fractions": [(1,), [1.0], np.ones(2)], **MARGIN_AND_DELTA},
+    ),
+    "RNNBoundClassifier.fisher_rao_norm_": (FITTED.fisher_rao_norm_, {"form": []}),
+    "cross_validate_bounds": (
+        partial(cross_validated, estimator=quick(), X=X, y=Y),
+        {
+            "estimator": [],
+            "methods": [],
+            "param_grid": [None, {}],
+            "simultaneous": [True],
+            **MARGIN_AND_DELTA,
+        },
+    ),
+    "CrossValidatedBoundReport.rank_correlation": (
+        lambda **options: CROSS_VALIDATED.rank_correlation(**options).notna(),
+        {"confidence": FRACTIONS},
+    ),
+    "make_bound_scorer": (
+        lambda **options: make_bound_scorer(**options)(FITTED),
+        {"method": [], **MARGIN_AND_DELTA},
+    ),
+    "neg_bound_scorer": (neg_bound_scorer, {"estimator": []}),
+    "certify": (
+        partial(certify, search=TRAINED["BoundSearch"]),
+        {"search": [], "method": [], "delta": [None, *FRACTIONS]},
+    ),
+    "BoundSearch.fit": (
+        lambda **options: clone(FRESH["BoundSearch"]).set_params(**options).fit(X, Y).best_bound_,
+        {
+            "estimator": [],
+            "param_grid": [{}],
+            "method": [],
+            "delta": [None, *FRACTIONS],
+            "refit": [True],
+        },
+    ),
+    "StackedGridSearchCV.fit": (
+        lambda **options: (
+            clone(FRESH["StackedGridSearchCV"])
+            .set_params(**options)
+            .fit(X, Y)
+            .cv_results_["mean_test_score"]
+        ),
+        {"estimator": [], "param_grid": [{}], "return_train_score": [True]},
+    ),
+    "make_gaussian_sequences": (
+        lambda **options: make_gaussian_sequences(random_state=0, **options).data,
+        {
+            **dict.fromkeys(["n_samples", "n_steps", "n_features"], COUNT),
+            **dict.fromkeys(["correlation", "flip_y"], (0, *FRACTIONS)),
+        },
+    ),
+    "SequencePadder.fit": (
+        lambda **options: SequencePadder(**options).fit_transform(X),
+        {"length": [None, *COUNT], "keep": []},
+    ),
+    "SequenceScaler.fit": (
+        lambda **options: SequenceScaler(**options).fit_transform(FLAT),
+        {"step_size": COUNT, "with_mean": [True], "with_std": [True]},
+    ),
+    "WordVectorEncoder.fit": (
+        lambda **options: (
+            clone(FRESH["WordVectorEncoder"])
+            .set_params(**options)
+            .fit_transform(["a word", "word"])
+        ),
+        {
+            "vectors": [],
+            "supervised": [None],
+            "unknown": [],
+            "keep": [],
+            **dict.fromkeys(["max_words", "n_segments"], (None, *COUNT)),
+            "clip": [None, *POSITIVE],
+        },
+    ),
+    "WordVectorEncoder.fit supervised": (
+        lambda **options: (
+            clone(SUPERVISED).set_params(**options).fit_transform(["a word", "word"], [0, 1])
+        ),
+        {"supervised": [], "smoothing": POSITIVE, "C": POSITIVE},
+    ),
+    "WordVectors": (partial(WordVectors, ["word"]), {"vectors": []}),
+    "BoundDecompositionDisplay.from_estimator": (
+        BoundDecompositionDisplay.from_estimator,
+        {"estimator": []},
+    ),
+    "MarginDistributionDisplay.from_estimator": (
+        lambda estimator=FITTED, **options: (
+            MarginDistributionDisplay.from_estimator(estimator, **options).alpha
+        ),
+        {"estimator": [], "method": [], "margin": MARGIN_AND_DELTA["margin"]},
+    ),
+    "BoundCurveDisplay.from_estimator": (
+        partial(BoundCurveDisplay.from_estimator, X=X, y=Y),
+        {"estimator": []},
+    ),
+    "BoundCurveDisplay.from_cross_validation": (
+        partial(BoundCurveDisplay.from_cross_validation, report=CROSS_VALIDATED),
+        {"report": [], "param": [None], "methods": [None], "term": [None]},
+    ),
+    "BoundCurveDisplay.from_reports": (
+        partial(BoundCurveDisplay.from_reports, xlabel="n"),
+        {"reports": []},
+    ),
+    "BoundCurveDisplay.from_reports of one": (
+        lambda report: BoundCurveDisplay.from_reports({1: report}, xlabel="n"),
+        {"report": []},
+    ),
+    "BoundCurveDisplay.from_curve": (BoundCurveDisplay.from_curve, {"curve": []}),
+    "BoundDecompositionDisplay.from_report": (
+        BoundDecompositionDisplay.from_report,
+        {"report": []},
+    ),
+    "BoundCurveDisplay.from_estimator grid": (
+        partial(curve_over_grid, estimator=quick(), X=X, y=Y),
+        {"estimator": [], "param_name": []},
+    ),
+    "SpectrumDisplay.from_data": (
+        lambda **options: SpectrumDisplay.from_data(FLAT, **options).eigenvalues,
+        {"step_size": COUNT, "noise_std": [0, *POSITIVE]},
+    ),
+    **{
+        call.__name__: (call, {"path": []})
+        for call in (load, load_imdb, load_ts, load_word_vectors)
+    },
+    "save": (
+        lambda estimator=FITTED, path="file": save(estimator, path) or 0.0,
+        {"estimator": [LogisticRegression()], "path": ["text"]},
+    ),
+}
+# Errors name the option, or say in other words, some of them scikit-learn's, what it is.
+NAMED = {
+    "estimator": "estimator|RNNBoundClassifier",
+    "methods": "method|no bound to draw",
+    "param_grid": "param_grid|Parameter grid|candidates",
+    "param_name": "param_name|parameter",
+    "path": "(?i)path|file|folder|directory",
+    "reports": "reports|no bound to draw",
+    "search": "RNNBoundClassifier",
+    "vectors": "vectors|file",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [(name, option) for name, (_, options) in OPTIONS.items() for option in options],
+)
+def test_options_of_every_kind(name, option, tmp_path, monkeypatch):
+    # Some are names of files.
+    monkeypatch.chdir(tmp_path)
+    call, options = OPTIONS[name]
+    for value in WRONG:
         with nothing_else_changes():
-            try:
-                call()
-            except (TypeError, ValueError, MemoryError, OSError) as error:
-                assert_told(error)
-            finally:
-                plt.close("all")
+            # By their texts, since comparisons of arrays have no truth.
+            if repr(value) in map(repr, options[option]):
+                same = value.item() if isinstance(value, np.generic) else value
+                found, again = (stated(call(**{option: v})) for v in (value, same))
+                np.testing.assert_array_equal(found, again)
+                continue
+            with pytest.raises((TypeError, ValueError, OSError)) as caught:
+                call(**{option: value})
+        assert re.search(NAMED.get(option, option), str(caught.value)), repr(value)
+
+
+def test_what_a_report_lacks():
+    report = FITTED.bound_report_()
+    for value in WRONG:
+        if not isinstance(value, np.ndarray):
+            assert value not in report
+            with pytest.raises(KeyError):
+                report[value]
+            with pytest.raises(KeyError):
+                report.test_error_of(value)
+        if isinstance(value, Hashable):
+            with pytest.raises(KeyError):
+                report["peeling"].term(value)
+
+
+def public_calls():
+    """Functions and methods of the public face, but for what is inherited from scikit-learn."""
+    for module in (sklearn_rnnbound, datasets, plotting, preprocessing):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            methods = inspect.getmembers(thing, inspect.isroutine) if inspect.isclass(thing) else []
+            ours = [
+                f"{name}.{method}"
+                for method, function in methods
+                if str(getattr(function, "__module__", "")).startswith("sklearn_rnnbound")
+                if not method.startswith("_")
+            ]
+            yield from ours or [name]
+
+
+# What takes no data and no options, or texts that may be any, or hands on what others have checked.
+NOT_ASKED = {
+    *("BOUNDS", "Term", "load_digit_sequences"),
+    *(f"Bound.{method}" for method in ("as_estimate", "explained", "term")),
+    *(f"BoundReport.{method}" for method in ("plot", "test_error_of", "to_frame", "to_latex")),
+    *(f"BoundCurve.{method}" for method in ("plot", "to_frame")),
+    *(
+        f"CrossValidatedBoundReport.{method}"
+        for method in ("plot", "summary", "to_frame", "to_latex")
+    ),
+    *(f"{display}.plot" for display in plotting.__all__),
+}
+
+
+def test_every_public_call_is_asked():
+    asked = {name.partition(" ")[0] for name in (*OF_X, *OF_X_AND_Y, *OPTIONS, *OF_FITTED)}
+    assert set(public_calls()) - asked == NOT_ASKED
 
 
 # Numbers at the ends of their range
@@ -417,11 +801,7 @@ def check_fit(scale, dtype, params):
         return
     report = clf.bound_report_(X_train=values, y_train=Y)
     for bound in report:
-        assert bound.kind in KINDS
-        assert bound.value >= 0
-        assert all(term.value >= 0 for term in bound.terms)
-        total = sum(term.value for term in bound.terms)
-        assert total == pytest.approx(bound.value) or total == bound.value
+        check_bound(bound)
     assert clf.fisher_rao_norm_() >= 0
     assert clf.fisher_rao_norm_(form="gradient") >= 0
     assert (clf.certified_radius_(values) >= 0).all()
@@ -467,6 +847,44 @@ def test_data_of_every_magnitude(case):
 @given(scales)
 def test_data_of_every_magnitude_many_times(case):
     check_fit(*case)
+
+
+@some
+@given(st.floats(1e-300, 1e300), st.floats(1e-300, 0.9))
+def test_bounds_at_every_margin_and_delta(margin, delta):
+    report = FITTED.bound_report_(margin=margin, delta=delta)
+    safer = FITTED.bound_report_(margin=margin, delta=delta / 2)
+    together = FITTED.bound_report_(margin=margin, delta=delta, simultaneous=True)
+    wider = FITTED.bound_report_(margin=2 * margin, delta=delta)
+    for bound in report:
+        check_bound(bound)
+        assert bound.margin in (None, margin)
+        assert bound.delta in (None, delta)
+        assert bound.value <= min(safer[bound.name].value, together[bound.name].value)
+        # A larger margin has more errors, and less to pay for.
+        for term, other in zip(bound.terms, wider[bound.name].terms, strict=True):
+            in_order = sorted((term.value, other.value), reverse=term.name != "empirical_risk")
+            assert [term.value, other.value] == in_order
+
+
+@few
+@given(magnitudes, st.sampled_from([np.float32, np.float64]))
+def test_transformers_and_spectra_at_every_magnitude(scale, dtype):
+    with np.errstate(over="ignore"):
+        values = (X * scale).astype(dtype)
+    calls = [SequencePadder().fit_transform, SequenceScaler().fit_transform]
+    if not np.isfinite(values).all():
+        for call in (*calls, SpectrumDisplay.from_data):
+            with pytest.raises(ValueError, match="X contains infinity"):
+                call(values)
+        return
+    padded, scaled = (call(values) for call in calls)
+    np.testing.assert_array_equal(padded, values)
+    # No standardised number is larger than the root of how many there are.
+    assert np.abs(scaled).max() <= math.sqrt(values[..., 0].size)
+    assert (SpectrumDisplay.from_data(values).eigenvalues >= 0).all()
+    # For the next example.
+    plt.close("all")
 
 
 def test_squares_that_only_float64_holds():

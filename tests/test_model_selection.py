@@ -88,7 +88,8 @@ def test_a_missing_classifier_is_said(estimator):
 
 @pytest.mark.parametrize("method", ["holdout", "occam", "pac_bayes"])
 def test_methods_that_need_data_are_refused_at_once(method):
-    with pytest.raises(ValueError, match="needs data beside the fitted classifier"):
+    call = r"use bound_report_\(X_(test|train)=\.\.\., y_(test|train)=\.\.\.\)"
+    with pytest.raises(ValueError, match=rf"needs data beside the fitted classifier: {call}"):
         make_bound_scorer(method)
     with pytest.raises(ValueError, match="needs data beside the fitted classifier"):
         certify(None, method=method)
@@ -242,10 +243,32 @@ def test_failures_can_be_raised(binary):
         BoundSearch(constrained(), {"beta_w": [-1.0, 0.5]}, error_score="raise").fit(*binary)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
-def test_when_all_candidates_fail_the_search_does(binary):
-    with pytest.raises(ValueError, match="all 2 candidates failed"):
+def test_when_all_candidates_fail_the_error_alone_says_why(binary, recwarn):
+    with pytest.raises(ValueError, match="all 2 candidates failed") as caught:
         BoundSearch(constrained(), {"beta_w": [-1.0, -2.0]}).fit(*binary)
+    assert str(caught.value).count("Traceback") == 1
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "message"),
+    [
+        ({}, {"method": "localized"}, "'localized' needs prior=.* and box_width"),
+        ({"noise_std": [0.0]}, {"method": "theorem3"}, "'theorem3' needs noise_std > 0"),
+        (
+            {"noise_std": [0.1, 0.0]},
+            {"method": "theorem3", "error_score": "raise"},
+            "'theorem3' needs noise_std > 0",
+        ),
+        ({"activation": ["tanh"]}, {"method": "paper"}, "'paper' needs activation='relu'"),
+    ],
+)
+def test_parameters_that_rule_the_method_out_are_named_at_once(
+    grid, options, message, binary, monkeypatch
+):
+    monkeypatch.setattr(RNNBoundClassifier, "fit", lambda *_: pytest.fail("a fit has begun"))
+    with pytest.raises(ValueError, match=f"^method asks for .*{message}"):
+        BoundSearch(constrained(), grid, **options).fit(*binary)
 
 
 def test_wrong_parameters_of_the_search(binary):

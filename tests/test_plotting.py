@@ -1,5 +1,6 @@
 """What the pictures show, against numbers computed apart from them."""
 
+import re
 import sys
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import make_classifier
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -609,12 +611,14 @@ def test_margins_need_labels_and_a_bound_with_a_margin(fitted, small):
     for half in ({"X": X}, {"y": y}):
         with pytest.raises(ValueError, match="X and y go together"):
             MarginDistributionDisplay.from_estimator(fitted, **half)
-    with pytest.raises(ValueError, match="of the labels"):
+    with pytest.raises(ValueError, match=r"labels of \[0, 1, 2\], and \[3\]"):
         MarginDistributionDisplay.from_estimator(fitted, X, y + 1)
     with pytest.raises(ValueError, match="found no RNNBoundClassifier"):
         MarginDistributionDisplay.from_estimator(StandardScaler())
     with pytest.raises(ValueError, match="'nonsense' is unknown"):
         MarginDistributionDisplay.from_estimator(fitted, method="nonsense")
+    with pytest.raises(ValueError, match="method='all' is unknown"):
+        MarginDistributionDisplay.from_estimator(fitted, method="all")
 
 
 # Spectra
@@ -704,6 +708,75 @@ def test_given_axes_are_used_and_no_style_is_touched(fitted):
     spectrum = SpectrumDisplay.from_data(np.eye(4), ax=plt.subplots()[1])
     assert spectrum.figure_ is plt.gcf()
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "fitted", make_classifier(), [1], {"a": None}], ids=str)
+@pytest.mark.parametrize(
+    ("draw", "name", "kind"),
+    [
+        (BoundDecompositionDisplay, "report", "BoundReport"),
+        (BoundDecompositionDisplay.from_report, "report", "BoundReport"),
+        (
+            lambda wrong: BoundCurveDisplay([1], [[wrong or 0]]),
+            "an entry of reports",
+            "BoundReport",
+        ),
+        (BoundCurveDisplay.from_cross_validation, "report", "CrossValidatedBoundReport"),
+        (BoundCurveDisplay.from_curve, "curve", "BoundCurve"),
+        (
+            lambda wrong: BoundCurveDisplay.from_reports({8: wrong}, xlabel="steps"),
+            "reports[8]",
+            "CrossValidatedBoundReport",
+        ),
+        (MarginDistributionDisplay, "margins", "ndarray"),
+        (
+            lambda wrong: SpectrumDisplay(wrong, min_eigenvalue=1.0, n_samples=3),
+            "eigenvalues",
+            "ndarray",
+        ),
+    ],
+)
+def test_objects_that_cannot_be_drawn_are_named(draw, name, kind, wrong):
+    with pytest.raises(TypeError, match=f"^{re.escape(name)} must be of type {kind}, .*; got"):
+        draw(wrong)
+    assert not plt.get_fignums()
+
+
+def test_names_and_ranges_of_parameters_are_checked(noise_report):
+    X, y = np.ones((4, 2, 2)), [0, 1] * 2
+    for options, named in (
+        ({"param_name": ["beta_w"], "param_range": [1.0]}, "param_name"),
+        ({"param_name": "beta_w", "param_range": 1.0}, "param_range"),
+    ):
+        with pytest.raises(TypeError, match=f"'{named}' parameter of .*from_estimator must be"):
+            BoundCurveDisplay.from_estimator(make_classifier(), X, y, **options)
+    with pytest.raises(TypeError, match=r"'param' parameter of .*from_cross_validation must be"):
+        BoundCurveDisplay.from_cross_validation(noise_report, param=["beta_w"])
+
+
+def test_rows_and_tables_of_reports_are_named():
+    with pytest.raises(TypeError, match="reports must be of type Sequence"):
+        BoundCurveDisplay([1], None)
+    with pytest.raises(TypeError, match="reports must be of type Mapping"):
+        BoundCurveDisplay.from_reports([1], xlabel="steps")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        BoundDecompositionDisplay.from_estimator,
+        MarginDistributionDisplay.from_estimator,
+        lambda estimator: BoundCurveDisplay.from_estimator(
+            estimator, np.ones((4, 2, 2)), [0, 1] * 2
+        ),
+    ],
+)
+def test_estimators_that_have_nothing_to_draw(draw):
+    with pytest.raises(NotFittedError):
+        draw(make_classifier())
+    for wrong in (None, 5, "fitted"):
+        with pytest.raises(ValueError, match=f"no RNNBoundClassifier in {type(wrong).__name__}"):
+            draw(wrong)
 
 
 def test_nothing_to_draw_and_nothing_to_draw_with(fitted, noise_report, monkeypatch):

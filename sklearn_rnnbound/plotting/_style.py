@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ERROR_COLOR",
     "HIGHEST",
+    "check_kind",
     "curve_style",
     "legend_beside",
     "log_scale",
@@ -69,6 +70,12 @@ def pyplot() -> Any:
             "pictures need matplotlib: pip install 'sklearn-rnnbound[plots]'"
         ) from error
     return plt
+
+
+def check_kind(name: str, value: object, kind: type, hint: str) -> None:
+    """Raise TypeError, with the hint, for an argument of another type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be of type {kind.__name__}, {hint}; got {value!r:.80}")
 
 
 def term_style(name: str) -> tuple[str, str]:

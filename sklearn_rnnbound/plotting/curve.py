@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
+from sklearn.utils._param_validation import validate_params
 
 from sklearn_rnnbound.composition import Composition
+from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport, FoldReport
 from sklearn_rnnbound.plotting._positions import Positions, is_number
 from sklearn_rnnbound.plotting._style import (
     ERROR_COLOR,
     HIGHEST,
+    check_kind,
     curve_style,
     legend_beside,
     log_scale,
     parameter_label,
     pyplot,
 )
+from sklearn_rnnbound.report import BoundCurve, BoundReport
 from sklearn_rnnbound.tables import KINDS, network_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport, FoldReport
-    from sklearn_rnnbound.report import BoundCurve, BoundReport
 
 __all__ = ["BoundCurveDisplay"]
 
@@ -36,6 +37,7 @@ _ERRORS = {
     "train error": {"color": "#707070", "marker": "s", "linestyle": "--"},
     "gap: test less train": {"color": ERROR_COLOR, "marker": "D", "linestyle": ":"},
 }
+_SOURCE = "which cross_validate_bounds returns"
 
 
 class BoundCurveDisplay:
@@ -108,12 +110,19 @@ class BoundCurveDisplay:
         xlabel: str = "",
         over: str = "folds",
     ) -> None:
+        check_kind("reports", reports, Sequence, "one row of reports per position")
+        for report in (report for row in reports for report in row if report is not None):
+            check_kind("an entry of reports", report, BoundReport, "which bound_report_ returns")
         self.positions = positions
         self.reports = reports
         self.xlabel = xlabel
         self.over = over
 
     @classmethod
+    @validate_params(
+        {"param_name": [str, None], "param_range": ["array-like", None]},
+        prefer_skip_nested_validation=False,
+    )
     def from_estimator(
         cls,
         estimator: Any,
@@ -171,6 +180,7 @@ class BoundCurveDisplay:
         return cls.from_cross_validation(report, param=param_name, term=term, ax=ax)
 
     @classmethod
+    @validate_params({"param": [str, None]}, prefer_skip_nested_validation=False)
     def from_cross_validation(
         cls,
         report: CrossValidatedBoundReport,
@@ -207,6 +217,7 @@ class BoundCurveDisplay:
             When `param` is none of the parameters of the candidates, or it is not given and they
             differ in several.
         """
+        check_kind("report", report, CrossValidatedBoundReport, _SOURCE)
         values = _parameter_values(report)
         varying = [name for name, found in values.items() if len(found) > 1]
         if param is None and len(varying) > 1:
@@ -268,11 +279,14 @@ class BoundCurveDisplay:
         ValueError
             When a report holds several candidates.
         """
+        check_kind("reports", reports, Mapping, "from values to their reports")
         for value, report in reports.items():
+            name = f"reports[{value!r}]"
+            check_kind(name, report, CrossValidatedBoundReport, _SOURCE)
             varying = [name for name, found in _parameter_values(report).items() if len(found) > 1]
             if varying:
                 raise ValueError(
-                    f"reports[{value!r}] has several candidates, which differ in "
+                    f"{name} has several candidates, which differ in "
                     f"{_listed(varying)}: give one report of one candidate for every value"
                 )
         rows = [[fold.report for fold in report.folds] for report in reports.values()]
@@ -302,6 +316,7 @@ class BoundCurveDisplay:
         display : BoundCurveDisplay
             The picture.
         """
+        check_kind("curve", curve, BoundCurve, "which bound_curve_ returns")
         reports = [[report] for report in curve.reports]
         return cls(curve.n_samples, reports, xlabel="training samples n").plot(term=term, ax=ax)
 
@@ -362,6 +377,10 @@ class BoundCurveDisplay:
 
     def _names(self, methods: str | Sequence[str] | None, term: str | None) -> list[str]:
         """Names of the bounds to draw."""
+        if not isinstance(methods, str | Sequence | None):
+            raise TypeError(f"methods must be a name, names or None, got {methods!r:.80}")
+        if not isinstance(term, str | None):
+            raise TypeError(f"term must be a name or None, got {term!r:.80}")
         bounds = [b for row in self.reports for report in row for b in report or ()]
         stated = dict.fromkeys(bound.name for bound in bounds if bound.kind != "order_only")
         names = list(stated)
@@ -373,7 +392,9 @@ class BoundCurveDisplay:
             unknown = [name for name in names if name not in stated]
             if unknown:
                 there = f"there are {_listed(stated)}" if stated else "there is none"
-                raise ValueError(f"methods holds {_listed(unknown)}; of bounds to draw {there}")
+                raise ValueError(
+                    f"methods holds {_listed(map(str, unknown))}; of bounds to draw {there}"
+                )
         if term is not None:
             having = {b.name for b in bounds if any(t.name == term for t in b.terms)}
             names = [name for name in names if name in having]

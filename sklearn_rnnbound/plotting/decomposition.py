@@ -10,18 +10,19 @@ from sklearn_rnnbound.composition import Composition
 from sklearn_rnnbound.plotting._style import (
     ERROR_COLOR,
     HIGHEST,
+    check_kind,
     legend_beside,
     log_scale,
     pyplot,
     term_style,
 )
+from sklearn_rnnbound.report import BoundReport
 from sklearn_rnnbound.tables import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sklearn_rnnbound.bounds import Bound
-    from sklearn_rnnbound.report import BoundReport
 
 __all__ = ["BoundDecompositionDisplay"]
 
@@ -57,6 +58,7 @@ class BoundDecompositionDisplay:
     """
 
     def __init__(self, report: BoundReport) -> None:
+        check_kind("report", report, BoundReport, "which bound_report_ returns")
         self.report = report
 
     @classmethod

@@ -9,7 +9,7 @@ import torch
 
 from sklearn_rnnbound.composition import Composition
 from sklearn_rnnbound.network import score_margins
-from sklearn_rnnbound.plotting._style import ERROR_COLOR, legend_beside, pyplot
+from sklearn_rnnbound.plotting._style import ERROR_COLOR, check_kind, legend_beside, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +68,7 @@ class MarginDistributionDisplay:
         alpha: float | None = None,
         method: str = "",
     ) -> None:
+        check_kind("margins", margins, np.ndarray, "one margin per sample")
         self.margins = margins
         self.noisy_margins = noisy_margins
         self.noise_std = noise_std

@@ -12,6 +12,7 @@ from sklearn_rnnbound.parameters import INT32_MAX, Number
 from sklearn_rnnbound.plotting._style import (
     ERROR_COLOR,
     HIGHEST,
+    check_kind,
     legend_beside,
     log_scale,
     pyplot,
@@ -69,6 +70,7 @@ class SpectrumDisplay:
         n_samples: int,
         noise_std: float = 0.0,
     ) -> None:
+        check_kind("eigenvalues", eigenvalues, np.ndarray, "as from_data finds them")
         self.eigenvalues = eigenvalues
         self.min_eigenvalue = min_eigenvalue
         self.n_samples = n_samples
