@@ -169,7 +169,8 @@ def _as_array(values: Any, name: str, ragged: str) -> Any:
                 values = values.double()
             values = values.numpy(force=True)
         elif isinstance(values, list | tuple):
-            values = np.asarray(values)
+            is_masked = any(isinstance(value, np.ma.MaskedArray) for value in values)
+            values = np.ma.array(values) if is_masked else np.asarray(values)
     except ValueError as error:
         raise ValueError(ragged) from error
     except (RuntimeError, TypeError) as error:

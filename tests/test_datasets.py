@@ -325,7 +325,6 @@ def test_word_vectors_keep_the_first_of_equal_words_and_words_with_spaces(tmp_pa
         "b",
         "",
         " 1 2",
-        "b  1 2",
         "b 1 \t",
         "b 1 2\r3 4",
         "b 1 x",
@@ -337,6 +336,16 @@ def test_word_vectors_keep_the_first_of_equal_words_and_words_with_spaces(tmp_pa
 def test_malformed_line_of_word_vectors_is_named(line, tmp_path):
     with pytest.raises(ValueError, match="line 2"):
         load_word_vectors(write_lines(tmp_path, "a 1 2", line, "c 3 4"))
+
+
+@pytest.mark.parametrize("header", ["", "2 3\n", "2\t3\n"])
+@pytest.mark.parametrize("separator", [" ", "  ", "\t", " \t "])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_word_vectors_with_spaces_tabs_and_a_byte_order_mark(header, separator, mark, tmp_path):
+    lines = [line.replace(" ", separator) for line in ("good 1 -2 3", "bad 4 5 6 ")]
+    vectors = load_word_vectors(write_lines(tmp_path, mark + header + lines[0], lines[1]))
+    assert vectors.words == ["good", "bad"]
+    np.testing.assert_array_equal(vectors.vectors, [[1, -2, 3], [4, 5, 6]])
 
 
 def test_word_vectors_that_are_not_utf8(tmp_path):
@@ -416,6 +425,11 @@ def test_word_vectors_are_checked(words, values, message):
         WordVectors(words, values)
 
 
+def test_words_are_text():
+    with pytest.raises(TypeError, match="words must be of type str, and 1 is not"):
+        WordVectors(["a", 1], np.ones((2, 3)))
+
+
 def test_glove_itself():
     vectors = load_word_vectors(data_folder() / "glove.6B.50d.subset.txt.xz")
     assert vectors.vectors.shape == (50_892, 50)
@@ -471,6 +485,22 @@ def test_series_by_hand(tmp_path):
     for values, other in zip(series.data, expected, strict=True):
         np.testing.assert_array_equal(values, other)
     assert series.target.tolist() == ["Up", "down", "UPPER"]
+
+
+@pytest.mark.usefixtures("aeon")
+@pytest.mark.parametrize("comment", ["", " \t", "# 1,2", " #1:2:Up"])
+@pytest.mark.parametrize("equal", ["true", "false"])
+def test_comments_and_blank_lines_are_skipped_wherever_they_are(comment, equal, tmp_path):
+    rows = ["1,2:3,4:Up", "5,6:7,8:down"]
+    header = TS.replace("\n", f"\n{comment}\n")
+    lines = [rows[0], comment, comment, rows[1], comment, ""]
+    path = write_ts(tmp_path, comment, *lines, equal=equal, header=header)
+    series = load_ts(path)
+    np.testing.assert_array_equal(series.data, [[[1, 3], [2, 4]], [[5, 7], [6, 8]]])
+    assert series.target.tolist() == ["Up", "down"]
+    path.write_bytes(path.read_bytes() + b"\n\xff")
+    with pytest.raises(ValueError, match=r"Three_TRAIN\.ts is not a whole .ts file: .*utf-8"):
+        load_ts(path)
 
 
 @pytest.mark.usefixtures("aeon")

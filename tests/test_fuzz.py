@@ -304,6 +304,7 @@ NO_DATA = {
     "durations": np.full(X.shape, 3, dtype="m8[s]"),
     "records": np.zeros(X.shape, dtype=[("a", float)]),
     "masked": np.ma.MaskedArray(X, mask=X > 1),
+    "masked rows": list(np.ma.MaskedArray(X, mask=X > 1)),
     "ragged": [[[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]] * 9,
     "ragged objects": np.array([np.ones((2, 2)), np.ones((3, 2))] * 9, dtype=object),
     "huge integers": [[10**400, 1]] * 18,

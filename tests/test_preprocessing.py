@@ -243,7 +243,15 @@ def test_vectors_of_the_right_type_are_not_copied():
         (None, ValueError, "vectors must be given"),
         ({}, ValueError, "no words"),
         ({"a": [1, 2], "b": [1]}, ValueError, "'b'"),
-        ({"a": 1.0}, ValueError, "one length"),
+        ({"a": 1.0}, ValueError, "a one-dimensional vector of numbers .* that of 'a' is 1.0"),
+        ({"b": [1.0], "a": "x"}, ValueError, "that of 'a' is 'x'"),
+        ({"b": [1.0], "a": ["x"]}, ValueError, r"that of 'a' is \['x'\]"),
+        ({"a": np.array(["x"], dtype=object)}, ValueError, "vectors must hold numbers: .*'x'"),
+        ({"a": None}, ValueError, "that of 'a' is None"),
+        ({1: [1.0]}, TypeError, "vectors must have words of type str, and has 1"),
+        ({"a": [1.0], b"b": [1.0]}, TypeError, "and has b'b'"),
+        (SimpleNamespace(key_to_index={1: 0}, vectors=np.ones((1, 1))), TypeError, "and has 1"),
+        (SimpleNamespace(key_to_index={"a": 0}, vectors=np.ones(1)), ValueError, r"shape \(1,\)"),
         ({"a": [np.nan]}, ValueError, "finite"),
         ([[1.0]], TypeError, "vectors must be a path"),
         ("no/such/file.txt", FileNotFoundError, "no/such/file"),
@@ -395,10 +403,14 @@ def test_scores_depend_on_the_documents_of_fit_alone():
         (b"bytes", "got bytes"),
         ((text for text in ["a"]), "got generator"),
         ({"a": 1}, "got dict"),
+        ({"a"}, "got set"),
+        ({"a": 1}.keys(), "got dict_keys"),
         (None, "got NoneType"),
         (np.array([["a"], ["b"]]), "one-dimensional"),
         (["a", None], "number 1 is of type NoneType"),
-        ([b"a"], "number 0 is of type bytes"),
+        ([b"a"], "number 0 is of type bytes: decode bytes"),
+        (["a", "b", math.nan], "number 2 is of type float"),
+        (np.array(["a", 3], dtype=object), "number 1 is of type int"),
     ],
 )
 def test_wrong_documents(documents, message):
@@ -406,6 +418,17 @@ def test_wrong_documents(documents, message):
         WordVectorEncoder(VECTORS).fit(documents)
     with pytest.raises(TypeError, match=message):
         WordVectorEncoder(VECTORS).fit([]).transform(documents)
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [len, str.upper, set, dict.fromkeys, str.encode, lambda text: [*text.split(), 1]]
+)
+def test_wrong_tokenizer(tokenizer):
+    learned = WordVectorEncoder(supervised="log_odds", tokenizer=tokenizer)
+    given = WordVectorEncoder(VECTORS, tokenizer=tokenizer).fit([])
+    for call in (lambda: learned.fit(["a", "b"], [0, 1]), lambda: given.transform(["a"])):
+        with pytest.raises(TypeError, match="tokenizer must return an iterable of str, "):
+            call()
 
 
 @pytest.mark.parametrize("supervised", ["log_odds", "logistic"])
@@ -712,24 +735,50 @@ def test_type_of_padded_series(dtypes, expected):
         ([], "no series"),
         ([[1, 2], []], "at least one step, and number 1 is empty"),
         ([np.ones((2, 3)), np.ones((0, 3))], "number 1 is empty"),
-        ([np.ones((2, 0))], "number 0 is none: .*0 feature"),
+        ([np.ones((2, 0))], "number 0 of X is not a series of finite numbers .*0 feature"),
         ([np.ones((2, 3)), np.ones((2, 3)), np.ones((4, 2))], "number 0 has 3 and number 2 has 2"),
-        ([[1, 2], [1, np.nan]], "number 1 is none: .*NaN"),
-        ([[1, np.inf]], "number 0 is none: .*infinity"),
-        ([[1, 2], 3], "number 1 is none"),
-        ([1.0, 2.0], "number 0 is none"),
-        ([np.ones((2, 2, 2))], "number 0 is none"),
-        ([[[1, 2], [3]]], "number 0 is none"),
-        ([["a", "b"]], "number 0 is none"),
+        ([[1, 2], [1, np.nan]], "number 1 of X is not a series of finite numbers .*NaN"),
+        ([[1, np.inf]], "number 0 of X is not a series of finite numbers .*infinity"),
+        ([[1, 2], 3], "number 1 of X is not a series of finite numbers"),
+        ([1.0, 2.0], "number 0 of X is not a series of finite numbers"),
+        ([np.ones((2, 2, 2))], "number 0 of X is not a series of finite numbers"),
+        ([[[1, 2], [3]]], "number 0 of X is not a series of finite numbers"),
+        ([["a", "b"]], "number 0 of X is not a series of finite numbers"),
         (np.ones(3), r"shape \(3,\)"),
         (np.ones((2, 3, 4, 5)), r"shape \(2, 3, 4, 5\)"),
         (np.ones((2, 0, 3)), r"shape \(2, 0, 3\)"),
         (np.ones((2, 3, 0)), r"shape \(2, 3, 0\)"),
-        (np.full((2, 3), np.nan), "NaN"),
+        ([np.ones(2), None], r"number 1 of X .* \(L,\): it has no dimensions \(type NoneType\)"),
+        ([[1, 2], "abc"], "number 1 of X .* no dimensions .type str"),
+        # Arrays as well name the series.
+        (np.array([[1.0, 2.0], [3.0, np.nan]]), "number 1 of X .*NaN"),
+        (np.array([[1, 2], [3, "x"]], dtype=object), "number 1 of X .*'x'"),
+        (object_array([np.ones(2)] * 2).reshape(1, 2), "number 0 of X .*sequence"),
     ],
 )
 def test_wrong_series(series, message):
     with pytest.raises(ValueError, match=message):
+        SequencePadder().fit(series)
+    with pytest.raises(ValueError, match=message):
+        SequencePadder().fit([[1]]).transform(series)
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        (None, "X must hold series in a list, or in an array .*, got NoneType"),
+        (3.0, "got float"),
+        (np.array(3.0), "got ndarray"),
+        ("abc", "got str"),
+        ({0: [1, 2]}, "got dict"),
+        ({(1, 2)}, "got set"),
+        ((values for values in RAGGED), "got generator"),
+        ([[1, 2], [1, {}]], "number 1 of X .*'dict'"),
+        (np.array([[1, 2], [1, {}]]), "number 1 of X .*'dict'"),
+    ],
+)
+def test_series_of_wrong_types(series, message):
+    with pytest.raises(TypeError, match=message):
         SequencePadder().fit(series)
 
 

@@ -204,6 +204,11 @@ def _tar_files(path: Path, subset: str) -> Iterator[tuple[str, str, bytes]]:
     """Reviews of a tar file in its order: the sentiment, the name of the file and the content."""
     with path.open("rb") as start:
         magic = start.read(10)
+    if magic.startswith(b"PK"):
+        raise ValueError(
+            f"{path} is a zip file, which is not read: give the archive aclImdb_v1.tar.gz or the "
+            f"folder aclImdb that it unpacks to. {_SOURCE}"
+        )
     compression = next((end for begin, end in _MAGIC.items() if magic.startswith(begin)), "")
     names = set()
     with open_within(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -68,6 +70,8 @@ def load_ts(path: str | os.PathLike[str]) -> Bunch:
 
     Notes
     -----
+    Blank lines, and lines that begin with ``#``, are comments wherever they are.
+
     A file that is cut off between two series reads like a shorter one: its header does not say
     how many there are. A line may have 33,554,432 characters, a series 10,000 channels
     and a file 1,000,000 series.
@@ -86,12 +90,18 @@ def load_ts(path: str | os.PathLike[str]) -> Bunch:
         from aeon.datasets import load_from_ts_file
     except ImportError as error:
         raise ImportError("load_ts needs aeon: pip install 'sklearn-rnnbound[series]'") from error
-    tags = _read_header(path)
+    tags, is_plain = _read_header(path)
     spelling = _spelling_of_labels(tags, path)
-    try:
-        series, labels = load_from_ts_file(os.fspath(path))
-    except (OSError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} is not a whole .ts file: {error}. {_SOURCE}") from error
+    with ExitStack() as stack:
+        plain = path
+        if not is_plain:
+            # aeon knows comments in the header alone.
+            folder = stack.enter_context(TemporaryDirectory())
+            plain = _without_comments(path, Path(folder, "plain.ts"))
+        try:
+            series, labels = load_from_ts_file(os.fspath(plain))
+        except (OSError, ValueError, IndexError) as error:
+            raise ValueError(f"{path} is not a whole .ts file: {error}. {_SOURCE}") from error
     # aeon turns labels to lower case.
     labels = [str(label).strip().lower() for label in labels]
     _check_series(series, labels, tags, path)
@@ -108,9 +118,13 @@ def load_ts(path: str | os.PathLike[str]) -> Bunch:
     )
 
 
-def _read_header(path: Path) -> dict[str, list[str]]:
-    """Values of the tags in the header, by name in lower case; the size of the data is checked."""
+def _read_header(path: Path) -> tuple[dict[str, list[str]], bool]:
+    """Values of the tags, by name in lower case, and whether the data are free of comments.
+
+    The size of the data is checked.
+    """
     tags = {}
+    is_plain = True
     with path.open(encoding="utf-8", errors="replace") as file:
         lines = lines_within(file, _MAX_LINE, str(path))
         for line in lines:
@@ -127,12 +141,28 @@ def _read_header(path: Path) -> dict[str, list[str]]:
         else:
             raise ValueError(f"{path} is not a whole .ts file: it has no line @data. {_SOURCE}")
         for number, line in enumerate(lines, start=1):
+            is_plain = is_plain and not _is_comment(line)
             if number > _MAX_SERIES or line.count(":") > _MAX_DIMENSIONS:
                 raise ValueError(
                     f"{path} holds more than {_MAX_SERIES:,} series or {_MAX_DIMENSIONS:,} "
                     f"channels, which are the limits"
                 )
-    return tags
+    return tags, is_plain
+
+
+def _is_comment(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")
+
+
+def _without_comments(path: Path, target: Path) -> Path:
+    """Copy of a file, at `target`, without its blank lines and comments."""
+    # Bytes that are not UTF-8 are for aeon to find.
+    with (
+        path.open(encoding="utf-8", errors="surrogateescape") as file,
+        target.open("w", encoding="utf-8", errors="surrogateescape") as copy,
+    ):
+        copy.writelines(line for line in file if not _is_comment(line))
+    return target
 
 
 def _spelling_of_labels(tags: dict[str, list[str]], path: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,12 @@ _CHARACTERS_AT_ONCE = 2**18
 _SOURCE = (
     "Download GloVe from nlp.stanford.edu/projects/glove and unpack a text file such as "
     "glove.6B.50d.txt out of its zip file; each of its lines holds a word and its numbers, with "
-    "single spaces between them"
+    "spaces between them"
+)
+_BINARY = (
+    "Unpack a zip file first; read a binary file of word2vec by gensim's "
+    "KeyedVectors.load_word2vec_format(path, binary=True), which gives vectors for "
+    "WordVectorEncoder as this function does"
 )
 
 
@@ -46,6 +52,8 @@ class WordVectors:
 
     Raises
     ------
+    TypeError
+        When a word is not a str.
     ValueError
         When the words are not as many as the vectors, one occurs twice, or a number is not
         finite.
@@ -68,6 +76,9 @@ class WordVectors:
         vectors = _as_float32(self.vectors).view()
         vectors.flags.writeable = False
         words = list(self.words)
+        for word in words:
+            if not isinstance(word, str):
+                raise TypeError(f"words must be of type str, and {word!r:.60} is not")
         index = {word: row for row, word in enumerate(words)}
         if vectors.ndim != 2 or len(vectors) != len(words):
             raise ValueError(f"{len(words)} words do not go with vectors of shape {vectors.shape}")
@@ -118,9 +129,10 @@ def load_word_vectors(path: str | os.PathLike[str]) -> WordVectors:
     Parameters
     ----------
     path : str or path-like
-        A line holds a word and its numbers with single spaces between them. A first line of two
+        A line holds a word and its numbers with spaces or tabs between them. A first line of two
         integers is a header: how many words, how many dimensions. Names that end in ``.gz``,
-        ``.bz2`` or ``.xz`` are decompressed.
+        ``.bz2`` or ``.xz`` are decompressed. Binary files of word2vec are read by gensim, whose
+        ``KeyedVectors`` serve as well.
 
     Returns
     -------
@@ -172,11 +184,18 @@ def _read_vectors(file: IO[bytes], name: str) -> WordVectors:
     raw = b"\n"
     for number, raw in enumerate(lines_within(file, _MAX_LINE, name), start=1):
         try:
-            line = raw.decode().rstrip(" \r\n")
+            # Editors of Windows begin a file with a mark of the order of bytes.
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip(" \t\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{name}, line {number} is not UTF-8 text: {error}{_hint(raw)}"
+                f"{name}, line {number} is not UTF-8 text: {error}{_hint(raw)}. {_BINARY}"
             ) from error
+        if "\0" in line:
+            raise ValueError(
+                f"{name}, line {number} holds a NUL character, as no text does. {_BINARY}"
+            )
+        if "\t" in line or "  " in line:
+            line = re.sub("[ \t]+", " ", line)
         word, _, numbers = line.partition(" ")
         if number == 1 and word.isdecimal() and numbers.isdecimal():
             # Of longer numbers the first twenty digits are too large already.
@@ -201,11 +220,9 @@ def _read_vectors(file: IO[bytes], name: str) -> WordVectors:
                 numbers = " ".join(rest)
         if not (word and numbers and numbers.count(" ") + 1 == n_numbers):
             raise ValueError(
-                f"{name}, line {number}: expected a word and {n_numbers} numbers with single "
-                f"spaces between them, got {line[:60]!r}{_hint(raw)}"
+                f"{name}, line {number}: expected a word and {n_numbers} numbers with spaces "
+                f"between them, got {line[:60]!r}{_hint(raw)}"
             )
-        if "\0" in line:
-            raise ValueError(f"{name}, line {number} holds a NUL character, as no text does")
         n_words += 1
         if n_words > _MAX_WORDS:
             raise ValueError(f"{name} holds more than {_MAX_WORDS:,} words, which is the limit")

@@ -140,7 +140,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            When X is sparse.
+            When X is sparse, neither a list nor an array, or holds objects that are not numbers.
         ValueError
             For an invalid parameter, or series that are empty, not finite, or of different
             numbers of features.
@@ -169,7 +169,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            When X is sparse.
+            When X is sparse, neither a list nor an array, or holds objects that are not numbers.
         ValueError
             For series that are empty, not finite, or of another number of features than in `fit`.
         sklearn.exceptions.NotFittedError
@@ -207,11 +207,24 @@ class SequencePadder(TransformerMixin, BaseEstimator):
 
 def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
     """Series of shape (L_i, d) with one d."""
+    if not isinstance(X, list | tuple) and not getattr(X, "ndim", hasattr(X, "__array__")):
+        raise TypeError(
+            "X must hold series in a list, or in an array of shape (n, L, d) or (n, L), got "
+            f"{type(X).__name__}"
+        )
     is_ragged = isinstance(X, list | tuple) or (
         getattr(X, "ndim", None) == 1 and np.asarray(X).dtype.kind == "O"
     )
     if not is_ragged:
-        X = check_sequences(as_numbers(X, "X", "X holds series of different lengths"), 3)
+        X = as_numbers(X, "X", "X holds series of different lengths")
+        try:
+            X = check_sequences(X, 3)
+        except (TypeError, ValueError):
+            rows = np.asarray(X)
+            # An error of one series names it.
+            for number, values in enumerate(rows if rows.ndim in (2, 3) and rows.size else ()):
+                _one_series(values, number)
+            raise
         if X.ndim not in (2, 3) or 0 in X.shape:
             raise ValueError(
                 f"X has shape {X.shape}; expected series in a list, or in an array of shape "
@@ -235,13 +248,17 @@ def _one_series(values: Any, number: int) -> np.ndarray:
     """Series as an array of shape (L, d)."""
     try:
         values = as_numbers(values, "it", "its rows are of different lengths")
+        if not np.ndim(values):
+            raise ValueError(f"it has no dimensions (type {type(values).__name__})")
         with conversion("it"):
-            values = check_array(values, dtype=DTYPES, ensure_2d=False, ensure_min_samples=0)
-        if not values.ndim:
-            raise ValueError("it is a single number")
+            values = check_array(
+                values, dtype=DTYPES, ensure_2d=False, ensure_min_samples=0, input_name="X"
+            )
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"X must hold series of shape (L, d) or (L,), and number {number} is none: {error}"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"number {number} of X is not a series of finite numbers of shape (L, d) or (L,): "
+            f"{error}"
         ) from error
     if not len(values):
         raise ValueError(f"X must hold series of at least one step, and number {number} is empty")

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -22,9 +22,9 @@ from sklearn.utils import Tags, column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
 from sklearn_rnnbound.datasets import WordVectors, load_word_vectors
+from sklearn_rnnbound.parallel import Progress
 from sklearn_rnnbound.parameters import INT32_MAX, Number
 from sklearn_rnnbound.state import Fitted, restored, versioned
 from sklearn_rnnbound.validation import as_labels, as_numbers, conversion, restored_on_failure
@@ -33,7 +33,7 @@ __all__ = ["WordVectorEncoder"]
 
 _MARKER = "<br />"
 _DOCUMENTS_AT_ONCE = 64
-_NO_VECTOR = "vectors must hold one-dimensional vectors of numbers"
+_NO_VECTOR = "vectors must hold a one-dimensional vector of numbers for every word"
 _MAX_CHARACTERS = 10_000_000
 
 
@@ -69,8 +69,9 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         The word vectors: a text file for :func:`~sklearn_rnnbound.datasets.load_word_vectors`,
         what that function returns (so that the file is read once and not in every `fit`), a
         mapping from words to vectors of one length d, or an object with `key_to_index` and
-        `vectors` such as gensim's ``KeyedVectors``. Not used when `supervised` is set.
-        Cloning copies a mapping or ``KeyedVectors``, and shares WordVectors.
+        `vectors` such as gensim's ``KeyedVectors``. Used only when `supervised` is None; else
+        the steps are the learned scores alone, and what is given here is ignored. Cloning copies
+        a mapping or ``KeyedVectors``, and shares WordVectors.
     max_words : int or None, default=100
         Number of words kept of a document. None: all.
     keep : {"first", "last"}, default="first"
@@ -82,7 +83,8 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
     lowercase : bool, default=True
         Whether to turn a document to lower case before it is split.
     tokenizer : callable or None, default=None
-        Function from a document to its words, in place of `token_pattern`.
+        Function from a document to its words, an iterable of str in their order, in place of
+        `token_pattern`, which is then not used.
     token_pattern : str, default="[a-zA-Z0-9']+"
         Regular expression of a word. With one group in it, the word is the group.
     n_segments : int or None, default=None
@@ -107,7 +109,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
     C : float, default=10.0
         Inverse strength of the l2 penalty of "logistic".
     min_count : int, default=2
-        Words in fewer documents than this have no score.
+        Words in fewer documents than this have no score. Used only when `supervised` is set.
     clip : float or None, default=None
         The entries of every step are clipped to [-clip, clip], after scaling and averaging. It is a
         valid `input_bound` of the classifier, rounding included.
@@ -232,7 +234,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         documents : sequence of str
             Documents; without `supervised` nothing is learned from them.
         y : array-like of shape (n,), default=None
-            Labels of two classes, which `supervised` needs.
+            Labels of two classes, which `supervised` needs. Not used when that is None.
 
         Returns
         -------
@@ -242,7 +244,8 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            When `documents` is no sequence of str, or `vectors` of no known kind.
+            When `documents` is no sequence of str, `vectors` is of no known kind or holds words
+            that are not str, or `tokenizer` does not return words.
         FileNotFoundError
             When a file of vectors or `memmap_folder` is not there.
         ValueError
@@ -281,7 +284,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            When `documents` is no sequence of str.
+            When `documents` is no sequence of str, or `tokenizer` does not return words.
         ValueError
             For a document that is too long.
         FileNotFoundError
@@ -378,7 +381,18 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         def split(document: str) -> list[str]:
             if self.lowercase:
                 document = document.lower()
-            return list(tokenize(document.replace(_MARKER, " ")))
+            words = tokenize(document.replace(_MARKER, " "))
+            if self.tokenizer is None:
+                return list(words)
+            # A str would be split into its letters, and a set has no order.
+            if isinstance(words, Iterable) and not isinstance(words, str | Mapping | Set):
+                words = list(words)
+                if all(isinstance(word, str) for word in words):
+                    return words
+            raise TypeError(
+                "tokenizer must return an iterable of str, the words of a document in their order, "
+                f"and returned {words!r:.60}"
+            )
 
         return split
 
@@ -434,7 +448,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         return np.clip(values, -bound, bound, out=values)
 
     def _progress(self, items: Any, what: str) -> Iterator[Any]:
-        return tqdm(items, desc=what, disable=not self.verbose, mininterval=0.5)
+        return Progress(items, desc=what, disable=not self.verbose, mininterval=0.5)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -493,7 +507,7 @@ def _unpacked_words(text: str) -> list[str]:
 def _check_documents(documents: Any) -> list[str]:
     """Documents as a list."""
     if (
-        isinstance(documents, str | bytes | Mapping)
+        isinstance(documents, str | bytes | Mapping | Set)
         or not hasattr(documents, "__len__")
         or getattr(documents, "ndim", 1) != 1
     ):
@@ -506,7 +520,7 @@ def _check_documents(documents: Any) -> list[str]:
         if not isinstance(document, str):
             raise TypeError(
                 f"documents must hold str, and number {position} is of type "
-                f"{type(document).__name__}"
+                f"{type(document).__name__}: decode bytes, and give missing documents a text"
             )
         if len(document) > _MAX_CHARACTERS:
             raise ValueError(
@@ -525,7 +539,9 @@ def _known_vectors(vectors: Any, dtype: np.dtype[Any]) -> tuple[dict[str, int], 
         rows = [as_numbers(vectors[word], f"the vector of {word!r}", _NO_VECTOR) for word in words]
         rows = [np.asarray(row) for row in rows]
         for word, row in zip(words, rows, strict=True):
-            if row.ndim != 1 or row.shape != rows[0].shape:
+            if row.ndim != 1 or row.dtype.kind not in "biufO":
+                raise ValueError(f"{_NO_VECTOR}, and that of {word!r} is {vectors[word]!r:.60}")
+            if row.shape != rows[0].shape:
                 raise ValueError(
                     f"vectors must hold vectors of one length: {words[0]!r} has shape "
                     f"{rows[0].shape} and {word!r} has {row.shape}"
@@ -543,7 +559,10 @@ def _known_vectors(vectors: Any, dtype: np.dtype[Any]) -> tuple[dict[str, int], 
         )
     if not vocabulary:
         raise ValueError("vectors holds no words")
-    if given.dtype.kind not in "biufO" or 0 in given.shape:
+    for word in vocabulary:
+        if not isinstance(word, str):
+            raise TypeError(f"vectors must have words of type str, and has {word!r:.60}")
+    if given.dtype.kind not in "biufO" or given.ndim != 2 or 0 in given.shape:
         raise ValueError(
             "vectors must hold one real number or more for every word, and has dtype "
             f"{given.dtype} and shape {given.shape}"
@@ -551,8 +570,8 @@ def _known_vectors(vectors: Any, dtype: np.dtype[Any]) -> tuple[dict[str, int], 
     try:
         with conversion("vectors"):
             matrix = given.astype(dtype, copy=False)
-    except TypeError as error:
-        raise TypeError(f"vectors must hold numbers: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"vectors must hold numbers: {error}") from error
     if not isinstance(vectors, WordVectors) and not np.isfinite(matrix).all():
         raise ValueError(f"vectors must hold numbers that are finite in {dtype} only")
     return vocabulary, matrix
