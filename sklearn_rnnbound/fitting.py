@@ -178,8 +178,9 @@ def check_sample(
 ) -> Sample:
     """Sequences and labels with the weights of the loss, rows of weight 0 left out."""
     for name in ("learning_rate", "weight_decay"):
-        if getattr(clf, name) > np.finfo(X.dtype).max:
-            raise ValueError(f"{name}={getattr(clf, name)} is out of the range of {X.dtype}")
+        value = float(getattr(clf, name))
+        if value > float(np.finfo(X.dtype).max):
+            raise ValueError(f"{name}={value:g} is out of the range of {X.dtype}")
     weights = None
     if sample_weight is not None:
         weights = as_weights(sample_weight, X)

@@ -217,6 +217,9 @@ def test_bad_data(small, change, error, message):
         ({"optimizer": "lbfgs"}, "optimizer"),
         ({"batch_size": 0}, "batch_size"),
         ({"class_weight": "uneven"}, "class_weight"),
+        ({"class_weight": {0: "heavy"}}, r"class_weight must give the classes \[0, 1, 2\] numbers"),
+        ({"class_weight": {0: -1.0}}, r"class_weight must be .* \[-1\.0, 1\.0, 1\.0\]"),
+        ({"class_weight": {0: 0, 1: 0, 2: 0}}, "nor zero for every class"),
         ({"memory": 3}, "memory"),
         ({"n_threads": 0}, "n_threads"),
         ({"n_threads": 5000}, "n_threads"),
@@ -228,6 +231,13 @@ def test_bad_data(small, change, error, message):
 def test_bad_parameters(small, params, message):
     with pytest.raises(ValueError, match=message):
         make_classifier(**params).fit(*small)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_steps_that_float32_does_not_hold(name, small):
+    X, y = small
+    with pytest.raises(ValueError, match=rf"{name}=1e\+39 is out of the range of float32"):
+        make_classifier(**{name: 1e39}).fit(X.astype(np.float32), y)
 
 
 def test_callbacks_must_be_callbacks(small):
@@ -251,6 +261,17 @@ def test_width_that_is_no_multiple_of_step_size(small):
 def test_bad_sample_weights(small, sample_weight):
     with pytest.raises(ValueError, match=r"(?i)sample.weight"):
         make_classifier().fit(*small, sample_weight=sample_weight)
+
+
+def test_one_sample_weight_is_that_of_every_row(small):
+    alike = make_classifier().fit(*small, sample_weight=3)
+    np.testing.assert_array_equal(alike.W_, make_classifier().fit(*small).W_)
+
+
+def test_scores_that_leave_the_range_are_no_predictions(fitted, small):
+    X, _ = small
+    with pytest.raises(ValueError, match=r"scores of 1 sequences, first of number 2,.* float64"):
+        fitted.predict(np.concatenate([X[:2], np.full_like(X[:1], 1e308)]))
 
 
 def test_prediction_needs_a_fit_and_the_features_of_the_fit(fitted, small):

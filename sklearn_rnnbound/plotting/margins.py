@@ -117,15 +117,13 @@ class MarginDistributionDisplay:
         Raises
         ------
         ValueError
-            For X without y, labels that `fit` has not seen, or a bound without a margin.
+            For X without y, labels that `fit` has not seen, or a bound that needs other data.
         """
         if (X is None) != (y is None):
             raise ValueError("X and y go together: give both or none")
         composition = Composition.of(estimator)
         classifier = composition.classifier
         alpha = composition.bound(method, margin=margin).margin
-        if alpha is None:
-            raise ValueError(f"method={method!r} has no margin to mark")
         noisy = classifier._statistics.noisy
         if X is None:
             display = cls(
