@@ -47,7 +47,6 @@ __all__ = [
     "BoundMethods",
     "check_method",
     "check_methods",
-    "check_parameters",
 ]
 
 # What bound_report_ is given for the bounds that need data beside a fitted classifier.
@@ -666,44 +665,3 @@ def check_methods(methods: str | Sequence[str]) -> list[str]:
             entry = "methods" if isinstance(methods, str) else f"methods[{place}]"
             raise ValueError(f"{entry}={name!r} is unknown; {there}")
     return names
-
-
-def check_parameters(
-    argument: str, names: Sequence[str], classifiers: Sequence[Any], *, raises: bool
-) -> None:
-    """Raise ValueError when the parameters rule out bounds that are asked for.
-
-    Parameters
-    ----------
-    argument : str
-        The argument that asks for them.
-    names : sequence of str
-        Names of the bounds.
-    classifiers : sequence of RNNBoundClassifier or None
-        Classifiers to be fitted; None for one whose parameters are not known yet.
-    raises : bool
-        Whether it takes one classifier of them, rather than all.
-    """
-    unmet = [one and _unmet_needs(names, one) for one in classifiers]
-    if all(unmet) or (raises and any(unmet)):
-        raise ValueError(
-            f"{argument} asks for what the estimator cannot give: {next(filter(None, unmet))}; set "
-            "these parameters, or leave the bound out"
-        )
-
-
-def _unmet_needs(names: Sequence[str], classifier: Any) -> str:
-    """What bounds need of the parameters of a classifier and do not find."""
-    relu = {"activation='relu'": classifier.activation == "relu"}
-    boxed = classifier.prior is not None and classifier.box_width is not None
-    needs = {
-        **dict.fromkeys(("paper", "theorem2", "refined", "golowich2018"), relu),
-        "theorem3": {**relu, "noise_std > 0": classifier.noise_std != 0},
-        "localized": {"prior=FrozenEstimator(clf) and box_width": boxed},
-    }
-    return ", ".join(
-        f"{name!r} needs {need}"
-        for name in names
-        for need, met in needs.get(name, {}).items()
-        if not met
-    )

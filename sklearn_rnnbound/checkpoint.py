@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -16,8 +17,9 @@ import numpy as np
 import torch
 
 from sklearn_rnnbound._version import __version__
+from sklearn_rnnbound.paths import as_path, explained
 
-__all__ = ["Checkpoint", "check_checkpoint", "explained", "fingerprint"]
+__all__ = ["Checkpoint", "check_checkpoint", "fingerprint"]
 
 # Part of the name of a file: those of another form are not found.
 _FORMAT = 1
@@ -26,27 +28,6 @@ _SECONDS_BETWEEN = 5.0
 _NUMBERS_AT_ONCE = 2**20
 # More than what is left of a disk that is called full.
 _TRIAL_BYTES = 2**16
-
-
-@contextmanager
-def explained(requirement: str) -> Iterator[None]:
-    """Let errors of the file system in the block say what was asked for.
-
-    Parameters
-    ----------
-    requirement : str
-        The argument with what it is, and what it must be.
-
-    Yields
-    ------
-    None
-        Nothing.
-    """
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise type(error)(error.errno, f"{requirement}: {why}") from error
 
 
 def check_checkpoint(checkpoint: str | os.PathLike[str], random_state: Any, callbacks: Any) -> None:
@@ -69,7 +50,7 @@ def check_checkpoint(checkpoint: str | os.PathLike[str], random_state: Any, call
             "checkpoint cannot save what callbacks keep: leave out one of the two; skorch has a "
             "callback Checkpoint of its own"
         )
-    folder = Path(checkpoint)
+    folder = Path(as_path(checkpoint, "checkpoint"))
     with _explained(folder):
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -192,10 +173,13 @@ class Checkpoint:
     def write(self, state: Any) -> None:
         """Put a state, of plain tensors, lists and numbers, in the place of the file."""
         part = self._part(uuid.uuid4().hex)
+        # Of a disk that is full torch would not say so.
+        data = io.BytesIO()
+        torch.save(state, data)
         with self._explained():
             try:
                 with part.open("wb") as file:
-                    torch.save(state, file)
+                    file.write(data.getbuffer())
                     file.flush()
                     os.fsync(file.fileno())
                 # Another process that is in the same training may have ended it, and removed this.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -738,8 +739,9 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """
         y = as_labels(y)
         weights = None if sample_weight is None else as_weights(sample_weight, y)
+        predicted = self.predict(X)
         with conversion("y"):
-            return super().score(X, y, weights)
+            return float(accuracy_score(y, predicted, sample_weight=weights))
 
     # scikit-learn and persistence
 
@@ -763,13 +765,12 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         super().__setstate__(state)
         if seed is None:
             return
-        try:
-            device = resolve_device(self.device)
-        except ValueError:
-            # Trained on a device that this machine lacks.
-            device = torch.device("cpu")
         with torch.inference_mode(False):
-            U, W, V = (weight.to(device) for weight in self._weights())
+            U, W, V = self._weights()
+            # A device that this machine lacks, or that has no room, is no reason to refuse.
+            with suppress(ValueError, RuntimeError):
+                device = resolve_device(self.device)
+                U, W, V = (weight.to(device) for weight in (U, W, V))
             setting = self._setting
             module = RecurrentNetwork(U, W, V, setting.activation)
             self.net_ = make_net(self, module, _fitted_constraints(setting), seed)

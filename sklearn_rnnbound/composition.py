@@ -26,7 +26,14 @@ from sklearn_rnnbound.classifier import RNNBoundClassifier
 from sklearn_rnnbound.parameters import Number
 from sklearn_rnnbound.report import BoundCurve, BoundReport
 
-__all__ = ["Composition", "candidate", "check_delta", "count_candidates", "fingerprint"]
+__all__ = [
+    "Composition",
+    "candidate",
+    "check_attainable",
+    "check_delta",
+    "count_candidates",
+    "fingerprint",
+]
 
 # What training does with them is covered by a bound that holds for the whole class at once.
 _TRAINING_ONLY = {
@@ -274,13 +281,66 @@ def count_candidates(estimator: Any, candidates: Iterable[Mapping[str, Any]]) ->
     return _count_events(_compositions(estimator, candidates))
 
 
+def check_attainable(
+    argument: str,
+    names: Sequence[str],
+    classifiers: Sequence[RNNBoundClassifier | None],
+    *,
+    raises: bool,
+) -> None:
+    """Raise ValueError when the parameters rule out bounds that are asked for.
+
+    Parameters
+    ----------
+    argument : str
+        The argument that asks for them.
+    names : sequence of str
+        Names of the bounds.
+    classifiers : sequence of RNNBoundClassifier or None
+        Classifiers to be fitted; None for one whose parameters are not known yet.
+    raises : bool
+        Whether it takes one classifier of them, rather than all.
+    """
+    unmet = [_unmet_needs(names, one) for one in classifiers]
+    if all(unmet) or (raises and any(unmet)):
+        raise ValueError(
+            f"{argument} asks for what the estimator cannot give: {next(filter(None, unmet))}; set "
+            "these parameters, or leave the bound out"
+        )
+
+
+def _unmet_needs(names: Sequence[str], classifier: RNNBoundClassifier | None) -> str:
+    """What bounds need of the parameters of a classifier and do not find."""
+    if classifier is None or type(classifier).fit is not RNNBoundClassifier.fit:
+        # Others may set parameters in `fit`.
+        return ""
+    try:
+        classifier._validate_params()
+    except ValueError:
+        # Its own fit will say what is wrong.
+        return ""
+    relu = {"activation='relu'": classifier.activation == "relu"}
+    boxed = classifier.prior is not None and classifier.box_width is not None
+    needs = {
+        **dict.fromkeys(("paper", "theorem2", "refined", "golowich2018"), relu),
+        "theorem3": {**relu, "noise_std > 0": classifier.noise_std != 0},
+        "localized": {"prior=FrozenEstimator(clf) and box_width": boxed},
+    }
+    return ", ".join(
+        f"{name!r} needs {need}"
+        for name in names
+        for need, met in needs.get(name, {}).items()
+        if not met
+    )
+
+
 def _count_events(compositions: Sequence[Composition]) -> int:
     events = set()
     for number, composition in enumerate(compositions):
         clf = composition.classifier
         parts: dict[str, Any] = clf.get_params(deep=False)
         parts = {name: part for name, part in parts.items() if name not in _TRAINING_ONLY}
-        if clf.noise_std > 0:
+        if isinstance(clf.noise_std, Real) and clf.noise_std > 0:
             parts["draw"] = _seed(clf, number), clf.device
         for place, step in enumerate(composition.steps):
             parts[f"step {place}"] = f"{type(step).__module__}.{type(step).__qualname__}"

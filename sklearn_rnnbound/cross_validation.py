@@ -10,6 +10,7 @@ from traceback import format_exc
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
@@ -20,13 +21,13 @@ from sklearn.utils._param_validation import HasMethods, StrOptions, validate_par
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from sklearn_rnnbound.certification import check_methods, check_parameters
+from sklearn_rnnbound.certification import check_methods
 from sklearn_rnnbound.classifier import RNNBoundClassifier
-from sklearn_rnnbound.composition import Composition, candidate
+from sklearn_rnnbound.composition import Composition, candidate, check_attainable
 from sklearn_rnnbound.fold_reports import NORMS, CrossValidatedBoundReport, FoldReport
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.parameters import Number
-from sklearn_rnnbound.validation import as_labels, conversion
+from sklearn_rnnbound.validation import as_labels, as_numbers, conversion
 
 __all__ = ["cross_validate_bounds"]
 
@@ -146,8 +147,11 @@ def cross_validate_bounds(
         raise ValueError("param_grid holds no candidate")
     classifiers = [_classifier_of(one) for one in estimators]
     if methods != "all":
-        check_parameters("methods", names, classifiers, raises=error_score == "raise")
-    X, y = indexable(X, as_labels(y))
+        check_attainable("methods", names, classifiers, raises=error_score == "raise")
+    if isinstance(X, torch.Tensor):
+        X = as_numbers(X, "X", "")
+    with conversion("X or y"):
+        X, y = indexable(X, as_labels(y))
     with conversion("y"):
         cv = check_cv(cv, y, classifier=True)
     split_params, fit_params = _routed(estimator, cv, groups, params or {})

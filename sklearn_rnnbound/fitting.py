@@ -18,6 +18,7 @@ from sklearn_rnnbound.checkpoint import Checkpoint, check_checkpoint, fingerprin
 from sklearn_rnnbound.constraints import Box, WeightConstraints, row_norm
 from sklearn_rnnbound.network import RecurrentNetwork, Weights, initial_weights
 from sklearn_rnnbound.noise import InputNoise
+from sklearn_rnnbound.paths import as_path
 from sklearn_rnnbound.training import (
     ArrayWeights,
     ConstrainedNet,
@@ -167,6 +168,8 @@ def check_parameters(clf: RNNBoundClassifier) -> None:
             raise ValueError("box_width needs prior, the classifier whose weights it surrounds")
         if clf.fisher_rao_max is not None:
             raise ValueError("fisher_rao_max rescales V out of its box: leave out one of the two")
+    if isinstance(clf.memory, str):
+        as_path(clf.memory, "memory")
     resolve_device(clf.device)
     check_callbacks(clf.callbacks)
     if clf.checkpoint is not None:

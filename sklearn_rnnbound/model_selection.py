@@ -20,8 +20,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_rnnbound.bounds import Bound
-from sklearn_rnnbound.certification import DATA_FREE_METHODS, check_method, check_parameters
-from sklearn_rnnbound.composition import Composition, candidate, check_delta, count_candidates
+from sklearn_rnnbound.certification import DATA_FREE_METHODS, check_method
+from sklearn_rnnbound.composition import (
+    Composition,
+    candidate,
+    check_attainable,
+    check_delta,
+    count_candidates,
+)
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.parameters import Number
 from sklearn_rnnbound.validation import restored_on_failure
@@ -311,7 +317,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         count = count_candidates(self.estimator, candidates)
         estimators = [candidate(self.estimator, params) for params in candidates]
         raises = self.error_score == "raise"
-        check_parameters(
+        check_attainable(
             "method",
             [self.method],
             [Composition.of(one).classifier for one in estimators],

@@ -18,7 +18,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklearn_rnnbound.checkpoint import explained
+from sklearn_rnnbound.paths import as_path, explained
 
 __all__ = ["load", "save"]
 
@@ -46,7 +46,7 @@ _OLDEST_PROTOCOL = 2
 _STATE_LENGTH = 624
 _ADVICE = (
     ". Set parameters that hold such objects to plain values or None; of a search save "
-    "best_estimator_, of a pipeline the steps that can be saved; joblib.dump saves all, in files "
+    "best_estimator_, of a pipeline the steps that can be saved; joblib.dump saves more, in files "
     "for those who trust you"
 )
 
@@ -105,7 +105,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     skops_io = _skops_io("save")
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator must be an estimator, and is of type {type(estimator)}")
-    path = _checked_path(path)
+    path = as_path(path, "path")
     with explained(f"path={path!r} must name a file that can be written"):
         # As open does, and unlike replace, to where a link points.
         target = Path(os.path.realpath(path))
@@ -164,7 +164,7 @@ def load(path: str | os.PathLike[str]) -> BaseEstimator:
     save : Writes such files.
     """
     skops_io = _skops_io("load")
-    path = _checked_path(path)
+    path = as_path(path, "path")
     with explained(f"path={path!r} must name a file that can be read"):
         file = Path(path)
         # Other things than files and folders may have no end.
@@ -194,14 +194,6 @@ def _skops_io(function: str) -> Any:
             f"{function} needs skops: pip install 'sklearn-rnnbound[save]'"
         ) from error
     return skops.io
-
-
-def _checked_path(path: Any) -> str:
-    """The path as text; TypeError unless it is that of a file, as text or path."""
-    text = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(text, str):
-        raise TypeError(f"path must be the name of a file, a str or os.PathLike, got {path!r}")
-    return text
 
 
 def _archive(estimator: BaseEstimator, skops_io: Any) -> bytes:
@@ -344,7 +336,9 @@ class _Sieve:
                     _check_position(clean)
             case "ObjectNode":
                 # skops calls __setstate__ with an empty dictionary, but not with None.
-                if content is None or content.get("content") == "null":
+                if content is None or (
+                    _text(content, "__loader__") == "JsonNode" and content.get("content") == "null"
+                ):
                     content = _NO_ATTRIBUTES
                 if _text(content, "__loader__") != "DictNode":
                     raise ValueError(f"{module}.{name} at {place} has no dictionary of attributes")

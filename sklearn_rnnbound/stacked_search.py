@@ -32,7 +32,7 @@ from sklearn_rnnbound.composition import candidate, fingerprint
 from sklearn_rnnbound.fitting import Fit, largest_batch
 from sklearn_rnnbound.parallel import Progress, run_tasks
 from sklearn_rnnbound.training import train
-from sklearn_rnnbound.validation import resolve_device
+from sklearn_rnnbound.validation import as_labels, as_numbers, conversion, resolve_device
 
 __all__ = ["StackedGridSearchCV"]
 
@@ -166,14 +166,17 @@ class StackedGridSearchCV(GridSearchCV):
             raise TypeError(f"estimator must be an instance, not the class {self.estimator}")
         # Unknown scorers are named before anything is trained.
         self.get_metadata_routing()
-        X, y = indexable(X, y)
-        split_params, fit_params = self._routed(_check_method_params(X, params))
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        if isinstance(X, torch.Tensor):
+            X = as_numbers(X, "X", "")
+        with conversion("X or y"):
+            X, y = indexable(X, as_labels(y))
+            n_rows = _num_samples(X)
+            split_params, fit_params = self._routed(_check_method_params(X, params))
+        with conversion("y"):
+            cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **split_params))
         candidates = list(ParameterGrid(self.param_grid))
-        plans = [
-            _plan(self.estimator, values, fit_params, _num_samples(X)) for values in candidates
-        ]
+        plans = [_plan(self.estimator, values, fit_params, n_rows) for values in candidates]
         fits = [
             replace(plan, fold=number, rows=rows)
             for plan, (number, (rows, _)) in product(plans, enumerate(splits))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Number
@@ -140,7 +141,7 @@ def check_sequences(X: Any, ndim: int, estimator: Any = None) -> np.ndarray:
 
 @contextmanager
 def conversion(name: str) -> Iterator[None]:
-    """Convert numbers to float64 in the block; those out of its range are named.
+    """Convert and check an argument in the block; errors name it.
 
     Parameters
     ----------
@@ -158,10 +159,17 @@ def conversion(name: str) -> Iterator[None]:
             yield
     except OverflowError as error:
         raise ValueError(f"{name} holds a number out of the range of float64: {error}") from error
+    except (TypeError, ValueError) as error:
+        if re.search(rf"\b{name}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
 
 
 def _as_array(values: Any, name: str, ragged: str) -> Any:
     """Tensors, lists and masked arrays as arrays in native byte order; anything else as it is."""
+    if _is_masked(values):
+        raise ValueError(f"{name} has masked entries: missing values are not supported, fill them")
     try:
         if isinstance(values, torch.Tensor):
             # NumPy lacks the smallest floating types.
@@ -169,20 +177,23 @@ def _as_array(values: Any, name: str, ragged: str) -> Any:
                 values = values.double()
             values = values.numpy(force=True)
         elif isinstance(values, list | tuple):
-            is_masked = any(isinstance(value, np.ma.MaskedArray) for value in values)
-            values = np.ma.array(values) if is_masked else np.asarray(values)
+            values = np.asarray(values)
     except ValueError as error:
         raise ValueError(ragged) from error
     except (RuntimeError, TypeError) as error:
         # What torch raises for a tensor that has no data, or of another layout.
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
-    if np.ma.is_masked(values):
-        raise ValueError(f"{name} has masked entries: missing values are not supported, fill them")
     if isinstance(values, np.ma.MaskedArray):
         values = values.data
     if isinstance(values, np.ndarray) and not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
     return values
+
+
+def _is_masked(values: Any) -> bool:
+    if isinstance(values, list | tuple):
+        return any(map(_is_masked, values))
+    return isinstance(values, np.ma.MaskedArray) and bool(np.ma.is_masked(values))
 
 
 def as_steps(X: np.ndarray, step_size: int) -> np.ndarray:

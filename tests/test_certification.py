@@ -22,7 +22,8 @@ from sklearn.utils import check_random_state
 from sklearn_rnnbound import BOUNDS, Bound, BoundReport, RNNBoundClassifier, Term, certification
 from sklearn_rnnbound.bounds.occam import BITS, occam_kl
 from sklearn_rnnbound.bounds.union import cell_share
-from sklearn_rnnbound.certification import DATA_FREE_METHODS, check_parameters
+from sklearn_rnnbound.certification import DATA_FREE_METHODS
+from sklearn_rnnbound.composition import check_attainable
 from sklearn_rnnbound.network import RecurrentNetwork
 from sklearn_rnnbound.report import BoundCurve
 from sklearn_rnnbound.training import RampLoss
@@ -1357,12 +1358,30 @@ def test_parameters_rule_out_the_bounds_that_do_not_apply_to_the_fit(small, prio
         applying = {bound.name for bound in clf.bound_report_()}
         for name in (name for name in DATA_FREE_METHODS if name != "paper"):
             if name in applying:
-                check_parameters("methods", [name], [clf], raises=True)
+                check_attainable("methods", [name], [clf], raises=True)
             else:
                 with pytest.raises(ValueError, match=rf"^methods asks .*'{name}' needs"):
-                    check_parameters("methods", [name], [clf], raises=False)
+                    check_attainable("methods", [name], [clf], raises=False)
     with pytest.raises(ValueError, match="'paper' needs activation='relu'"):
-        check_parameters("methods", ["paper"], [make_classifier(activation="tanh")], raises=False)
+        check_attainable("methods", ["paper"], [make_classifier(activation="tanh")], raises=False)
+
+
+class _OwnPrior(RNNBoundClassifier):
+    """Learns its prior on a part of the data."""
+
+    def fit(self, X, y):
+        self.prior = RNNBoundClassifier(6, max_iter=2, random_state=0).fit(X[::2], y[::2])
+        self.box_width = 0.5
+        return super().fit(X[1::2], y[1::2])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_parameters_that_fit_sets_and_wrong_ones_rule_out_nothing(small):
+    own = _OwnPrior(6, max_iter=2, random_state=0)
+    check_attainable("methods", ["localized"], [own], raises=True)
+    assert own.fit(*small).generalization_bound_(method="localized") > 0
+    wrong = make_classifier(noise_std=np.ones(2), activation="step")
+    check_attainable("methods", ["localized", "theorem3"], [wrong, None], raises=True)
 
 
 def test_a_method_named_twice_is_one_row(fitted):

@@ -615,7 +615,7 @@ def test_files_that_hold_no_state_are_named(small, tmp_path, eager, steps):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "disk full"), KeyboardInterrupt()])
-@pytest.mark.parametrize("target", ["torch.save", "os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("target", ["pathlib.Path.open", "os.fsync", "pathlib.Path.replace"])
 def test_a_write_that_fails_leaves_the_file_before(target, error, tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path, "name")
     checkpoint.write({"theta": torch.ones(3)})
@@ -796,6 +796,28 @@ def test_stacked_searches_fit_them_one_by_one(small, tmp_path, eager, steps):
     search.fit(*small)
     assert steps.epochs == 5 * 5 - DONE
     assert_same_results(search, GridSearchCV(clf, GRID, cv=2).fit(*small))
+
+
+def test_a_full_disk_is_named(small, tmp_path):
+    """Here of files that may not grow beyond 100 kB."""
+    code = f"""
+import errno, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np
+import sklearn_rnnbound.checkpoint
+from conftest import make_classifier
+sklearn_rnnbound.checkpoint._SECONDS_BETWEEN = 0.0
+X = np.random.default_rng(0).normal(size=(60, 5, 2))
+try:
+    make_classifier(hidden_size=200, checkpoint={str(tmp_path)!r}).fit(X, np.arange(60) % 3)
+except OSError as error:
+    assert error.errno == errno.EFBIG, error
+    print(error)
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"checkpoint={str(tmp_path)!r} must be a folder that can be" in process.stdout, process
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_is_no_candidate_of_its_own():

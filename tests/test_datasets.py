@@ -311,10 +311,10 @@ def test_word_vectors_in_many_blocks(tmp_path):
 
 
 def test_word_vectors_keep_the_first_of_equal_words_and_words_with_spaces(tmp_path):
-    lines = ["a 1 2", "at name@domain 3 4", ". . . 5 6", "a 7 8"]
+    lines = ["a 1 2", "at name@domain 3 4", ". . . 5 6", "a 7 8", ".  . 9 0", ". . 1 1"]
     vectors = load_word_vectors(write_lines(tmp_path, *lines))
-    assert vectors.words == ["a", "at name@domain", ". . ."]
-    np.testing.assert_array_equal(vectors.vectors, [[1, 2], [3, 4], [5, 6]])
+    assert vectors.words == ["a", "at name@domain", ". . .", ".  .", ". ."]
+    np.testing.assert_array_equal(vectors.vectors, [[1, 2], [3, 4], [5, 6], [9, 0], [1, 1]])
 
 
 @pytest.mark.parametrize(
@@ -331,6 +331,8 @@ def test_word_vectors_keep_the_first_of_equal_words_and_words_with_spaces(tmp_pa
         "b 1 nan",
         "b 1e300 2",
         "b 1,2 3",
+        "b  1 2",
+        "b\t1\t2",
     ],
 )
 def test_malformed_line_of_word_vectors_is_named(line, tmp_path):
@@ -338,12 +340,10 @@ def test_malformed_line_of_word_vectors_is_named(line, tmp_path):
         load_word_vectors(write_lines(tmp_path, "a 1 2", line, "c 3 4"))
 
 
-@pytest.mark.parametrize("header", ["", "2 3\n", "2\t3\n"])
-@pytest.mark.parametrize("separator", [" ", "  ", "\t", " \t "])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_word_vectors_with_spaces_tabs_and_a_byte_order_mark(header, separator, mark, tmp_path):
-    lines = [line.replace(" ", separator) for line in ("good 1 -2 3", "bad 4 5 6 ")]
-    vectors = load_word_vectors(write_lines(tmp_path, mark + header + lines[0], lines[1]))
+@pytest.mark.parametrize("header", ["", "2 3\n"])
+def test_a_byte_order_mark_is_no_part_of_a_word(header, tmp_path):
+    lines = [f"\ufeff{header}good 1 -2 3", "bad 4 5 6 "]
+    vectors = load_word_vectors(write_lines(tmp_path, *lines))
     assert vectors.words == ["good", "bad"]
     np.testing.assert_array_equal(vectors.vectors, [[1, -2, 3], [4, 5, 6]])
 

@@ -452,8 +452,7 @@ VECTORS = "3 2\ngood 1.5 -0.5\nbad 1e-3 7\ncaf\u00e9 0 3\n".encode()
 
 def read_naively(content):
     """Words and vectors, a number at a time."""
-    lines = [line.rstrip(" \t\r\n") for line in content.decode("utf-8-sig").split("\n")]
-    lines = [re.sub("[ \t]+", " ", line) for line in lines]
+    lines = [line.rstrip(" \r\n") for line in content.decode("utf-8-sig").split("\n")]
     if lines[-1] == "":
         del lines[-1]
     header = lines[0].split(" ")

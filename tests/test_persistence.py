@@ -489,8 +489,10 @@ def test_names_of_files_are_checked_first(tmp_path, fitted):
             with pytest.raises(IsADirectoryError, match="path="):
                 call(path)
         for path in (None, b"a.skops", 3):
-            with pytest.raises(TypeError, match="path must be the name of a file"):
+            with pytest.raises(TypeError, match="path must be a path, of type str or"):
                 call(path)
+        with pytest.raises(ValueError, match="path must be a path, which holds no NUL"):
+            call("a\0b")
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match=r"path=.*fifo.* device"):
         save(fitted, tmp_path / "fifo")

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 from tqdm import tqdm
 
 from sklearn_rnnbound.datasets._files import open_within
+from sklearn_rnnbound.paths import as_path
 
 __all__ = ["load_imdb"]
 
@@ -116,7 +117,7 @@ def load_imdb(
     >>> reviews.data, reviews.target
     (['Dull.', 'A joy!'], array([0, 1]))
     """
-    path = Path(path)
+    path = Path(as_path(path, "path"))
     if path.is_dir():
         files = _folder_files(path, subset)
     elif path.is_file():

@@ -12,6 +12,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import validate_params
 
 from sklearn_rnnbound.datasets._files import lines_within
+from sklearn_rnnbound.paths import as_path
 
 __all__ = ["load_ts"]
 
@@ -81,7 +82,7 @@ def load_ts(path: str | os.PathLike[str]) -> Bunch:
     .. [1] M. Middlehurst et al. aeon: a Python Toolkit for Learning from Time Series. Journal of
        Machine Learning Research 25, 2024.
     """
-    path = Path(path)
+    path = Path(as_path(path, "path"))
     if not path.is_file():
         raise FileNotFoundError(f"no file is at {path}. {_SOURCE}")
     if path.suffix != ".ts":

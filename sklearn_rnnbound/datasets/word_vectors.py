@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from sklearn_rnnbound.datasets._files import lines_within, open_within
+from sklearn_rnnbound.paths import as_path
 
 __all__ = ["WordVectors", "load_word_vectors"]
 
@@ -22,7 +22,7 @@ _CHARACTERS_AT_ONCE = 2**18
 _SOURCE = (
     "Download GloVe from nlp.stanford.edu/projects/glove and unpack a text file such as "
     "glove.6B.50d.txt out of its zip file; each of its lines holds a word and its numbers, with "
-    "spaces between them"
+    "single spaces between them"
 )
 _BINARY = (
     "Unpack a zip file first; read a binary file of word2vec by gensim's "
@@ -129,7 +129,7 @@ def load_word_vectors(path: str | os.PathLike[str]) -> WordVectors:
     Parameters
     ----------
     path : str or path-like
-        A line holds a word and its numbers with spaces or tabs between them. A first line of two
+        A line holds a word and its numbers with single spaces between them. A first line of two
         integers is a header: how many words, how many dimensions. Names that end in ``.gz``,
         ``.bz2`` or ``.xz`` are decompressed. Binary files of word2vec are read by gensim, whose
         ``KeyedVectors`` serve as well.
@@ -167,7 +167,7 @@ def load_word_vectors(path: str | os.PathLike[str]) -> WordVectors:
     >>> vectors.words, vectors["bad"].tolist()
     (['good', 'bad'], [-1.0, 0.5])
     """
-    path = Path(path)
+    path = Path(as_path(path, "path"))
     if not path.is_file():
         raise FileNotFoundError(f"no file is at {path}. {_SOURCE}")
     kind = f"{path.suffix} file"
@@ -185,7 +185,7 @@ def _read_vectors(file: IO[bytes], name: str) -> WordVectors:
     for number, raw in enumerate(lines_within(file, _MAX_LINE, name), start=1):
         try:
             # Editors of Windows begin a file with a mark of the order of bytes.
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip(" \t\r\n")
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip(" \r\n")
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{name}, line {number} is not UTF-8 text: {error}{_hint(raw)}. {_BINARY}"
@@ -194,8 +194,6 @@ def _read_vectors(file: IO[bytes], name: str) -> WordVectors:
             raise ValueError(
                 f"{name}, line {number} holds a NUL character, as no text does. {_BINARY}"
             )
-        if "\t" in line or "  " in line:
-            line = re.sub("[ \t]+", " ", line)
         word, _, numbers = line.partition(" ")
         if number == 1 and word.isdecimal() and numbers.isdecimal():
             # Of longer numbers the first twenty digits are too large already.
@@ -220,8 +218,8 @@ def _read_vectors(file: IO[bytes], name: str) -> WordVectors:
                 numbers = " ".join(rest)
         if not (word and numbers and numbers.count(" ") + 1 == n_numbers):
             raise ValueError(
-                f"{name}, line {number}: expected a word and {n_numbers} numbers with spaces "
-                f"between them, got {line[:60]!r}{_hint(raw)}"
+                f"{name}, line {number}: expected a word and {n_numbers} numbers with single "
+                f"spaces between them, got {line[:60]!r}{_hint(raw)}"
             )
         n_words += 1
         if n_words > _MAX_WORDS:

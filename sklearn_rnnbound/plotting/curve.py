@@ -377,15 +377,16 @@ class BoundCurveDisplay:
 
     def _names(self, methods: str | Sequence[str] | None, term: str | None) -> list[str]:
         """Names of the bounds to draw."""
-        if not isinstance(methods, str | Sequence | None):
-            raise TypeError(f"methods must be a name, names or None, got {methods!r:.80}")
         if not isinstance(term, str | None):
             raise TypeError(f"term must be a name or None, got {term!r:.80}")
         bounds = [b for row in self.reports for report in row for b in report or ()]
         stated = dict.fromkeys(bound.name for bound in bounds if bound.kind != "order_only")
         names = list(stated)
         if methods is not None:
-            asked = [methods] if isinstance(methods, str) else list(methods)
+            try:
+                asked = [methods] if isinstance(methods, str) else list(methods)
+            except TypeError as error:
+                raise TypeError(f"methods must hold names, got {methods!r:.80}") from error
             theorems = [name for name in stated if name in ("theorem2", "theorem3")]
             spelt = [theorems if name == "paper" and theorems else [name] for name in asked]
             names = list(dict.fromkeys(name for group in spelt for name in group))

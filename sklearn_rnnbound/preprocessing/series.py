@@ -207,14 +207,13 @@ class SequencePadder(TransformerMixin, BaseEstimator):
 
 def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
     """Series of shape (L_i, d) with one d."""
-    if not isinstance(X, list | tuple) and not getattr(X, "ndim", hasattr(X, "__array__")):
+    is_listed = isinstance(X, Sequence) and not isinstance(X, str | bytes)
+    if not is_listed and not getattr(X, "ndim", hasattr(X, "__array__")):
         raise TypeError(
             "X must hold series in a list, or in an array of shape (n, L, d) or (n, L), got "
             f"{type(X).__name__}"
         )
-    is_ragged = isinstance(X, list | tuple) or (
-        getattr(X, "ndim", None) == 1 and np.asarray(X).dtype.kind == "O"
-    )
+    is_ragged = is_listed or (getattr(X, "ndim", None) == 1 and np.asarray(X).dtype.kind == "O")
     if not is_ragged:
         X = as_numbers(X, "X", "X holds series of different lengths")
         try:

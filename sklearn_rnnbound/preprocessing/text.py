@@ -316,7 +316,8 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         """Which documents are of the second class, in sorted order."""
         if y is None:
             raise ValueError(f"supervised={self.supervised!r} needs the labels y of the documents")
-        y = column_or_1d(as_labels(y))
+        with conversion("y"):
+            y = column_or_1d(as_labels(y))
         if len(y) != n_documents:
             raise ValueError(f"y holds {len(y)} labels for {n_documents} documents")
         with conversion("y"):
