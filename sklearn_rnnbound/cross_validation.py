@@ -91,7 +91,8 @@ def cross_validate_bounds(
         Groups of the samples, for the splitter. With metadata routing enabled they belong into
         `params`.
     cv : int, splitter, iterable or None, default=None
-        Splits, as in :func:`sklearn.model_selection.cross_validate`. None: five stratified folds.
+        Splits, as in :func:`sklearn.model_selection.cross_validate`, of which no row may be in
+        both parts, or in one of them twice. None: five stratified folds.
     methods : "all", str or list of str, default="all"
         Bounds, as in :meth:`.RNNBoundClassifier.bound_report_`. ``"pac_bayes"``, which "all"
         contains, takes about twenty passes over the training part.
@@ -121,7 +122,7 @@ def cross_validate_bounds(
     ------
     ValueError
         For an unknown method, or one that the parameters of every candidate rule out, an estimator
-        without our classifier, invalid candidates; when all fits fail.
+        without our classifier, invalid candidates, splits that overlap; when all fits fail.
 
     See Also
     --------
@@ -162,6 +163,8 @@ def cross_validate_bounds(
     ]
     if not splits:
         raise ValueError("cv gives no split")
+    for _, train, test, _ in splits:
+        _check_split(train, test, _num_samples(X))
     needs_data = not _NEED_TRAINING_DATA.isdisjoint(names)
     options = {"methods": methods, "margin": margin, "delta": delta, "simultaneous": simultaneous}
     folds = run_tasks(
@@ -202,6 +205,21 @@ def _classifier_of(estimator: Any) -> RNNBoundClassifier | None:
         else:
             inner, surrounded = Composition.of(inner).classifier, True
     return None if surrounded else inner
+
+
+def _check_split(train: Any, test: Any, n: int) -> None:
+    """Raise ValueError for parts of n rows that would make wrong certificates."""
+    try:
+        train, test = np.arange(n)[train], np.arange(n)[test]
+    except IndexError as error:
+        raise ValueError(f"cv gives a split of rows that X, with {n}, has not: {error}") from error
+    if len(np.unique(train)) < len(train) or len(np.unique(test)) < len(test):
+        raise ValueError("cv gives a split that repeats rows: bounds need independent samples")
+    if np.intersect1d(train, test).size:
+        raise ValueError(
+            "cv gives a split with rows in both parts: on what a network was trained on it shows "
+            "no test error"
+        )
 
 
 def _routed(

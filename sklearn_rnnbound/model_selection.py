@@ -20,6 +20,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_rnnbound.bounds import Bound
+from sklearn_rnnbound.bounds.comparison import ORDER_ONLY
 from sklearn_rnnbound.certification import DATA_FREE_METHODS, check_method
 from sklearn_rnnbound.composition import (
     Composition,
@@ -202,7 +203,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         As in GridSearchCV. It must be fixed before the data are seen.
     method : str, default="peeling"
         Bound to minimise: a key of :data:`sklearn_rnnbound.BOUNDS`, or "paper", as in
-        :func:`.make_bound_scorer`.
+        :func:`.make_bound_scorer`, but for the orders ``"zhang2018"`` and ``"chen2019"``.
     delta : float or None, default=None
         Probability with which the winner's bound may fail, the choice included. None: that of the
         estimator.
@@ -257,7 +258,7 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": [HasMethods(["fit", "predict"])],
         "param_grid": [dict, list],
-        "method": [StrOptions(set(DATA_FREE_METHODS))],
+        "method": [StrOptions(set(DATA_FREE_METHODS) - ORDER_ONLY)],
         "delta": [Number(Real, 0, 1, closed="neither"), None],
         "n_jobs": [Integral, None],
         "refit": ["boolean"],

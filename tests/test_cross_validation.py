@@ -464,6 +464,10 @@ def test_failures_that_are_raised(small):
         ),
         ({"y": [0, 1]}, "inconsistent numbers of samples"),
         ({"cv": []}, "cv gives no split"),
+        ({"cv": [(range(40), range(39, 60))]}, "cv gives a split with rows in both parts"),
+        ({"cv": [(range(40), [40, 41, 40])]}, "cv gives a split that repeats rows"),
+        ({"cv": [([0, 1, 1], range(40, 60))]}, "cv gives a split that repeats rows"),
+        ({"cv": [([0, 1], [900])]}, "cv gives a split of rows that X, with 60, has not"),
         ({"cv": 61}, "n_splits=61"),
     ],
 )

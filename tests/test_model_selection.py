@@ -385,7 +385,7 @@ def test_certify_takes_the_delta_of_a_bound_search(binary):
 
 
 def test_an_order_is_never_the_certificate_of_a_search(binary):
-    with pytest.raises(ValueError, match="whose constants are not explicit"):
+    with pytest.raises(ValueError, match="'method' parameter of BoundSearch"):
         BoundSearch(constrained(), {"beta_w": [0.5]}, method="zhang2018").fit(*binary)
 
 
