@@ -11,7 +11,7 @@ forward pass of this package; that of nn.RNN, in blocks of 1,024 rows, stands be
 from functools import partial
 
 import torch
-from common import Claim, PlainNetwork, Tables, classifier, interleaved, main, sequences, worst
+from measuring import Claim, PlainNetwork, Tables, classifier, interleaved, main, sequences, worst
 
 from sklearn_rnnbound import RNNBoundClassifier
 from sklearn_rnnbound.network import network_scores, theta_derivative

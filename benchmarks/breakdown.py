@@ -13,7 +13,7 @@ from statistics import median
 from unittest import mock
 
 import torch
-from common import Claim, Tables, classifier, interleaved, main, sequences
+from measuring import Claim, Tables, classifier, interleaved, main, sequences
 
 from sklearn_rnnbound import classifier as classifier_module
 from sklearn_rnnbound.constraints import WeightConstraints

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from common import (
+from measuring import (
     Claim,
     PlainNetwork,
     Tables,

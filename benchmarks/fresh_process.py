@@ -15,7 +15,7 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 
 import numpy as np
-from common import classifier, one_thread, sequences
+from measuring import classifier, one_thread, sequences
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_rnnbound.spectrum import min_eigenvalue

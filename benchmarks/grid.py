@@ -20,7 +20,7 @@ from unittest import mock
 import joblib
 import numpy as np
 import torch
-from common import Claim, Tables, classifier, interleaved, main, sequences, worst
+from measuring import Claim, Tables, classifier, interleaved, main, sequences, worst
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from sklearn_rnnbound import RNNBoundClassifier, StackedGridSearchCV, stacked_search

@@ -8,7 +8,7 @@ same run. Counted are the matrix products alone: a pass back takes two more of e
 from functools import partial
 
 import torch
-from common import Claim, Tables, interleaved, main
+from measuring import Claim, Tables, interleaved, main
 
 from sklearn_rnnbound.network import RecurrentNetwork, Unrolled, initial_weights, network_scores
 

@@ -13,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 import scipy.linalg
-from common import Claim, Tables, interleaved, main, worst
+from measuring import Claim, Tables, interleaved, main, worst
 
 from sklearn_rnnbound import spectrum
 

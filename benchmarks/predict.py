@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from common import Claim, PlainNetwork, Tables, classifier, interleaved, main, sequences, worst
+from measuring import Claim, PlainNetwork, Tables, classifier, interleaved, main, sequences, worst
 
 
 @torch.inference_mode()

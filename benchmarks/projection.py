@@ -9,7 +9,7 @@ first, so that there is something to project.
 from functools import partial
 
 import torch
-from common import (
+from measuring import (
     Claim,
     Tables,
     classifier,

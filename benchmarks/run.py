@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import Claim, Rows, arguments, claim_rows, table, write_json
+from measuring import Claim, Rows, arguments, claim_rows, table, write_json
 
 SCRIPTS = (
     "fit_epoch",

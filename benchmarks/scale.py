@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from common import Claim, Tables, main
 from fresh_process import from_file, measured, smallest_eigenvalue
+from measuring import Claim, Tables, main
 
 BLOCK = 2**24
 GB = 1e9

@@ -7,8 +7,8 @@ square of m (the product with W) and nothing else by more than its size.
 """
 
 import numpy as np
-from common import Claim, Tables, main
 from fresh_process import fit_and_report, measured
+from measuring import Claim, Tables, main
 
 BASE = {"n": 4000, "n_steps": 28, "d": 8, "m": 32, "batch_size": 200, "epochs": 3}
 SIZES = {

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 import joblib
-from common import Claim, Tables, classifier, interleaved, main, sequences
+from measuring import Claim, Tables, classifier, interleaved, main, sequences
 
 from sklearn_rnnbound.network import torch_threads
 

@@ -55,7 +55,7 @@ CLAIMS = {
 
 @pytest.fixture(autouse=True)
 def _own_modules(monkeypatch):
-    """The scripts import each other by name, and other folders have a `common` as well."""
+    """The scripts import each other by name, each time anew."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -136,7 +136,7 @@ def test_script_prints_tables_and_writes_them_with_its_claims(run, script):
 def test_every_script_is_run_and_tested(benchmark):
     runner = benchmark("run")
     assert {*runner.SCRIPTS, runner.LARGE} == set(CLAIMS)
-    assert set(MODULES) == {*CLAIMS, "run", "common", "fresh_process"}
+    assert set(MODULES) == {*CLAIMS, "run", "measuring", "fresh_process"}
 
 
 def test_breakdown_is_of_the_whole_fit(run):
@@ -153,14 +153,14 @@ def test_breakdown_is_of_the_whole_fit(run):
 
 
 def test_claims_say_what_they_reached(benchmark):
-    claim = benchmark("common").Claim
+    claim = benchmark("measuring").Claim
     reached = [claim("x", ratio, 0.8, 0.6).reached for ratio in (0.5, 0.6, 0.7, 0.8, 0.81)]
     assert reached == ["aim", "aim", "must", "must", "MISSED"]
     assert claim("x", None, 0.8, 0.6, "no disk").reached == "not measured: no disk"
 
 
 def test_worst_case_is_the_claim(benchmark):
-    claim = benchmark("common").worst("x", {"a": 0.3, "b": 0.7, "c": 0.5}, 0.8, 0.6)
+    claim = benchmark("measuring").worst("x", {"a": 0.3, "b": 0.7, "c": 0.5}, 0.8, 0.6)
     assert (claim.ratio, claim.case, claim.reached) == (0.7, "b", "must")
 
 
@@ -174,7 +174,7 @@ def test_functions_take_turns_and_the_median_counts(benchmark):
         now += next(durations[name])
 
     functions = {name: lambda name=name: function(name) for name in "ab"}
-    seconds = benchmark("common").interleaved(functions, repetitions=5, clock=lambda: now)
+    seconds = benchmark("measuring").interleaved(functions, repetitions=5, clock=lambda: now)
     assert calls == ["a", "b"] * 6
     assert seconds == {"a": 3, "b": 40}
 
@@ -187,11 +187,11 @@ def test_short_functions_are_called_again_within_a_timing(benchmark):
         now += 2**-10
         n_calls += 1
 
-    common = benchmark("common")
-    seconds = common.interleaved({"x": function}, repetitions=3, clock=lambda: now)
+    measuring = benchmark("measuring")
+    seconds = measuring.interleaved({"x": function}, repetitions=3, clock=lambda: now)
     assert seconds["x"] == 2**-10
     # One to warm up, one to see how long it takes.
-    assert n_calls == 2 + 3 * math.ceil(common.SHORTEST * 2**10)
+    assert n_calls == 2 + 3 * math.ceil(measuring.SHORTEST * 2**10)
 
 
 def test_stopwatch_leaves_out_what_is_timed_within(benchmark, monkeypatch):
@@ -242,7 +242,7 @@ def test_projection_by_sort_is_the_projection(benchmark, shape):
     A = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     A[0] *= 0.01
     by_sort, ours = A.clone(), A.clone()
-    benchmark("common").project_by_sort_(by_sort, 1.0)
+    benchmark("measuring").project_by_sort_(by_sort, 1.0)
     project_rows_(ours, 1.0)
     assert torch.equal(by_sort[0], A[0])
     assert not torch.equal(by_sort, A)
@@ -251,29 +251,29 @@ def test_projection_by_sort_is_the_projection(benchmark, shape):
 
 @pytest.mark.parametrize("radius", [1.0, 1e6])
 def test_loop_by_hand_takes_the_steps_of_fit(benchmark, radius):
-    common, fit_epoch = benchmark("common"), benchmark("fit_epoch")
-    X, y = common.sequences(40, 6, 3, k=4)
+    measuring, fit_epoch = benchmark("measuring"), benchmark("fit_epoch")
+    X, y = measuring.sequences(40, 6, 3, k=4)
     # With all rows in a minibatch their order does not matter.
     clf = fit_epoch.with_everything(8, 40, 12, radius).set_params(noise_std=0.0)
-    by_hand = fit_epoch.train_by_hand(clf, common.first_weights(clf, X, y), X, y)
+    by_hand = fit_epoch.train_by_hand(clf, measuring.first_weights(clf, X, y), X, y)
     np.testing.assert_allclose(by_hand, clf.fit(X, y).loss_curve_, rtol=1e-4)
     assert by_hand[-1] < by_hand[0]
 
 
 def test_plain_network_gives_the_scores_of_the_classifier(benchmark):
-    common, predict = benchmark("common"), benchmark("predict")
-    X, y = common.sequences(50, 6, 3, k=4)
-    clf = common.classifier(hidden_size=8, max_iter=2).fit(X, y)
-    network = common.PlainNetwork(clf.net_.module_.weights)
+    measuring, predict = benchmark("measuring"), benchmark("predict")
+    X, y = measuring.sequences(50, 6, 3, k=4)
+    clf = measuring.classifier(hidden_size=8, max_iter=2).fit(X, y)
+    network = measuring.PlainNetwork(clf.net_.module_.weights)
     for block in (50, 7):
         winners = predict.predict_plainly(network, X, block)
         np.testing.assert_array_equal(clf.classes_[winners], clf.predict(X))
 
 
 def test_first_weights_are_those_of_random_state(benchmark):
-    common = benchmark("common")
-    X, y = common.sequences(40, 6, 3, k=4)
-    weights = common.first_weights(common.classifier(hidden_size=8, random_state=5), X, y)
+    measuring = benchmark("measuring")
+    X, y = measuring.sequences(40, 6, 3, k=4)
+    weights = measuring.first_weights(measuring.classifier(hidden_size=8, random_state=5), X, y)
     seed = int(np.random.RandomState(5).randint(np.iinfo(np.int32).max, size=5)[0])
     drawn = initial_weights(3, 8, 4, torch.Generator().manual_seed(seed))
     for weight, value in zip(weights, drawn, strict=True):
