@@ -15,7 +15,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import (
     HasMethods,
     StrOptions,
@@ -24,7 +24,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_is_fitted,
     check_memory,
-    check_X_y,
     validate_data,
 )
 
@@ -456,19 +455,21 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
         X, ndim = as_array_like(X)
-        y = as_labels(y)
+        with conversion("y"):
+            y = column_or_1d(as_labels(y), warn=True)
+            check_classification_targets(y)
         options: dict[str, Any] = {"dtype": DTYPES, "ensure_min_samples": 2}
         with conversion("X"):
             if ndim == 3:
-                X, y = check_X_y(X, y, ensure_2d=False, allow_nd=True, estimator=self, **options)
+                X = check_array(X, ensure_2d=False, allow_nd=True, estimator=self, **options)
                 self.n_features_in_ = X.shape[2]
                 if hasattr(self, "feature_names_in_"):
                     del self.feature_names_in_
             else:
-                X, y = validate_data(self, X, y, **options)
+                X = validate_data(self, X, **options)
+        with conversion("X and y"):
+            check_consistent_length(X, y)
         self._fitted_on_3d = ndim == 3
-        with conversion("y"):
-            check_classification_targets(y)
         return as_steps(X, self.step_size), y
 
     def _validate_new(self, X: Any) -> np.ndarray:
@@ -740,6 +741,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         y = as_labels(y)
         weights = None if sample_weight is None else as_weights(sample_weight, y)
         predicted = self.predict(X)
+        with conversion("X and y"):
+            check_consistent_length(predicted, y)
         with conversion("y"):
             return float(accuracy_score(y, predicted, sample_weight=weights))
 

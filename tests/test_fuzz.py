@@ -403,7 +403,8 @@ TAKEN = {
     "RNNBoundClassifier.bound_report_": NEW,
     "BoundDecompositionDisplay.from_estimator": NEW,
 }
-NAMES_OF_DATA = r"\b([Xy](_\w+)?|samples|labels?|documents?|words|vectors)\b"
+NAMES_OF_X = r"\b(X(_\w+)?|documents?|words|vectors)\b"
+NAMES_OF_Y = r"\b(y(_\w+)?|labels?)\b"
 REFUSED = {
     **{(call, name): (values,) for call in OF_X for name, values in NO_DATA.items()},
     **{(call, name): (values, Y) for call in OF_X_AND_Y for name, values in NO_DATA.items()},
@@ -429,7 +430,9 @@ def test_what_is_no_data_is_an_error_before_any_work(name, value, monkeypatch):
     call = {**OF_X, **OF_X_AND_Y, "WordVectorEncoder.fit y": SUPERVISED.fit}[name]
     of = getattr(call, "__self__", None)
     before = dict(vars(of)) if isinstance(of, BaseEstimator) else None
-    with nothing_else_changes(), pytest.raises((TypeError, ValueError), match=NAMES_OF_DATA):
+    of_y = "labels: " in value or name == "WordVectorEncoder.fit y"
+    names = NAMES_OF_Y if of_y else NAMES_OF_X
+    with nothing_else_changes(), pytest.raises((TypeError, ValueError), match=names):
         call(*REFUSED[name, value])
     assert before is None or vars(of) == before
 
