@@ -760,7 +760,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             net = state.pop("net_")
             state.update(callbacks=None, _evaluation_seed=net.evaluation_seed)
             del state["device_"]
-        return versioned(state, FittedClassifier)
+        return versioned(self, state, FittedClassifier)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = restored(self, state, FittedClassifier)

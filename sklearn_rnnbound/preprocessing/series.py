@@ -199,7 +199,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         return _sequence_tags(super().__sklearn_tags__())
 
     def __getstate__(self) -> dict[str, Any]:
-        return versioned(super().__getstate__(), _FittedPadder)
+        return versioned(self, super().__getstate__(), _FittedPadder)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(restored(self, state, _FittedPadder))
@@ -219,7 +219,7 @@ def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
         try:
             X = check_sequences(X, 3)
         except (TypeError, ValueError):
-            rows = np.asarray(X)
+            rows = np.asarray(X) if hasattr(X, "__array__") else np.empty(0)
             # An error of one series names it.
             for number, values in enumerate(rows if rows.ndim in (2, 3) and rows.size else ()):
                 _one_series(values, number)
@@ -477,7 +477,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return _sequence_tags(super().__sklearn_tags__())
 
     def __getstate__(self) -> dict[str, Any]:
-        return versioned(super().__getstate__(), _FittedScaler)
+        return versioned(self, super().__getstate__(), _FittedScaler)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(restored(self, state, _FittedScaler))

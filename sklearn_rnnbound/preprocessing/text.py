@@ -459,7 +459,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return versioned(_packed(super().__getstate__()), _FittedEncoder)
+        return versioned(self, _packed(super().__getstate__()), _FittedEncoder)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_format" not in state:
