@@ -21,8 +21,8 @@ collect_ignore = ["mutation.py"]
 def pytest_configure(config):
     # Short trainings are the rule here; the tests of the warning itself ask for it.
     config.addinivalue_line("filterwarnings", "ignore::sklearn.exceptions.ConvergenceWarning")
-    # A script that starts the tests in the background makes them deaf to Ctrl-C, and so would be the
-    # processes that the tests of interruptions start.
+    # A script that starts the tests in the background makes them deaf to Ctrl-C, and so would
+    # be the processes that the tests of interruptions start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
