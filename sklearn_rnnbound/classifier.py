@@ -455,13 +455,18 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
         X, ndim = as_array_like(X)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
         with conversion("y"):
             y = column_or_1d(as_labels(y), warn=True)
             check_classification_targets(y)
         options: dict[str, Any] = {"dtype": DTYPES, "ensure_min_samples": 2}
         with conversion("X"):
             if ndim == 3:
-                X = check_array(X, ensure_2d=False, allow_nd=True, estimator=self, **options)
+                options |= {"ensure_2d": False, "allow_nd": True, "input_name": "X"}
+                X = check_array(X, estimator=self, **options)
                 self.n_features_in_ = X.shape[2]
                 if hasattr(self, "feature_names_in_"):
                     del self.feature_names_in_
@@ -739,10 +744,10 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             Share of right labels.
         """
         y = as_labels(y)
-        weights = None if sample_weight is None else as_weights(sample_weight, y)
         predicted = self.predict(X)
         with conversion("X and y"):
             check_consistent_length(predicted, y)
+        weights = None if sample_weight is None else as_weights(sample_weight, y)
         with conversion("y"):
             return float(accuracy_score(y, predicted, sample_weight=weights))
 
@@ -760,7 +765,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
             net = state.pop("net_")
             state.update(callbacks=None, _evaluation_seed=net.evaluation_seed)
             del state["device_"]
-        return versioned(self, state, FittedClassifier)
+        return versioned(state, FittedClassifier)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = restored(self, state, FittedClassifier)

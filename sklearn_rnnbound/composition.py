@@ -77,12 +77,15 @@ class Composition:
         How many candidates the searches around it chose it from.
     n_initial_draws : int
         How many draws of initial weights there were among them.
+    chooses_delta : bool
+        Whether the candidates differ in delta.
     """
 
     classifier: RNNBoundClassifier
     steps: tuple[Any, ...] = ()
     n_candidates: int = 1
     n_initial_draws: int = 1
+    chooses_delta: bool = False
 
     @classmethod
     def of(cls, estimator: Any) -> Composition:
@@ -106,6 +109,7 @@ class Composition:
         """
         inner, steps = estimator, []
         n_candidates = n_initial_draws = 1
+        chooses_delta = False
         while not isinstance(inner, RNNBoundClassifier):
             if isinstance(inner, Pipeline):
                 steps += [step for _, step in inner.steps[:-1] if step not in (None, "passthrough")]
@@ -116,6 +120,7 @@ class Composition:
                 candidates = _compositions(inner.estimator, inner.cv_results_["params"])
                 n_candidates *= _count_events(candidates)
                 n_initial_draws *= _count_initial_draws(candidates)
+                chooses_delta |= len({c.classifier.delta for c in candidates}) > 1
                 inner = inner.best_estimator_
             else:
                 raise ValueError(
@@ -123,7 +128,7 @@ class Composition:
                     "alone, at the end of a Pipeline, or as best_estimator_ of a fitted search; "
                     f"the search ended at {type(inner).__name__}"
                 )
-        return cls(inner, tuple(steps), n_candidates, n_initial_draws)
+        return cls(inner, tuple(steps), n_candidates, n_initial_draws, chooses_delta)
 
     def among(self, n_candidates: int) -> Composition:
         """The same composition, as one of so many candidates of a further search."""
@@ -205,6 +210,11 @@ class Composition:
         return self.bound_report(methods=check_method(method), margin=margin, delta=delta).bounds[0]
 
     def _delta(self, delta: float | None) -> float:
+        if delta is None and self.chooses_delta:
+            raise ValueError(
+                "the candidates of the search differ in delta, and data must not choose the "
+                "confidence of a bound: pass delta"
+            )
         delta = self.classifier.delta if delta is None else delta
         check_delta(delta)
         return delta

@@ -10,13 +10,12 @@ from traceback import format_exc
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, _num_samples
@@ -27,7 +26,7 @@ from sklearn_rnnbound.composition import Composition, candidate, check_attainabl
 from sklearn_rnnbound.fold_reports import NORMS, CrossValidatedBoundReport, FoldReport
 from sklearn_rnnbound.parallel import run_tasks
 from sklearn_rnnbound.parameters import Number
-from sklearn_rnnbound.validation import as_labels, as_numbers, conversion
+from sklearn_rnnbound.validation import as_indexable
 
 __all__ = ["cross_validate_bounds"]
 
@@ -149,22 +148,19 @@ def cross_validate_bounds(
     classifiers = [_classifier_of(one) for one in estimators]
     if methods != "all":
         check_attainable("methods", names, classifiers, raises=error_score == "raise")
-    if isinstance(X, torch.Tensor):
-        X = as_numbers(X, "X", "")
-    with conversion("X or y"):
-        X, y = indexable(X, as_labels(y))
-    with conversion("y"):
-        cv = check_cv(cv, y, classifier=True)
+    X, y = as_indexable(X, y)
+    cv = check_cv(cv, y, classifier=True)
     split_params, fit_params = _routed(estimator, cv, groups, params or {})
+    rows = list(cv.split(X, y, **split_params))
+    if not rows:
+        raise ValueError("cv gives no split")
+    for train, test in rows:
+        _check_split(train, test, _num_samples(X))
     # Metadata travel with the rows of their fold; X and y reach every worker once, as a whole.
     splits = [
         (number, train, test, _check_method_params(X, fit_params, indices=train))
-        for number, (train, test) in enumerate(cv.split(X, y, **split_params))
+        for number, (train, test) in enumerate(rows)
     ]
-    if not splits:
-        raise ValueError("cv gives no split")
-    for _, train, test, _ in splits:
-        _check_split(train, test, _num_samples(X))
     needs_data = not _NEED_TRAINING_DATA.isdisjoint(names)
     options = {"methods": methods, "margin": margin, "delta": delta, "simultaneous": simultaneous}
     folds = run_tasks(
@@ -208,9 +204,15 @@ def _classifier_of(estimator: Any) -> RNNBoundClassifier | None:
 
 
 def _check_split(train: Any, test: Any, n: int) -> None:
-    """Raise ValueError for parts of n rows that would make wrong certificates."""
+    """Raise ValueError unless two parts of n rows make right certificates."""
+    parts = np.asarray(train), np.asarray(test)
+    if any(part.ndim != 1 or (part.size and part.dtype.kind not in "biu") for part in parts):
+        raise ValueError(
+            "cv must give pairs of one-dimensional arrays of row numbers, or of booleans, and has "
+            f"given {parts!r:.100}"
+        )
     try:
-        train, test = np.arange(n)[train], np.arange(n)[test]
+        train, test = (np.arange(n)[part if part.size else []] for part in parts)
     except IndexError as error:
         raise ValueError(f"cv gives a split of rows that X, with {n}, has not: {error}") from error
     if len(np.unique(train)) < len(train) or len(np.unique(test)) < len(test):
@@ -305,9 +307,13 @@ def _fold(
 def _counted_rows(estimator: Any, fit_params: dict[str, Any], n: int) -> np.ndarray:
     """Rows of positive weight, of which the bounds speak."""
     prefix = ""
-    while isinstance(estimator, Pipeline):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
+    while isinstance(estimator, Pipeline) or hasattr(estimator, "estimator"):
+        if isinstance(estimator, Pipeline):
+            name, estimator = estimator.steps[-1]
+            prefix += f"{name}__"
+        else:
+            # A search passes on what it gets.
+            estimator = estimator.estimator
     weights: Any = fit_params.get(f"{prefix}sample_weight", fit_params.get("sample_weight"))
     # Weights of another shape are for `fit` to judge.
     aligned = weights is not None and np.shape(weights) == (n,)

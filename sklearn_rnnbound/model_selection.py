@@ -13,7 +13,9 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
 from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ParameterGrid
+from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -136,7 +138,7 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
         Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper", as in :func:`make_bound_scorer`.
     delta : float or None, default=None
         Probability with which the bound may fail, the choice included. None: that of a
-        :class:`BoundSearch` that has one, else that of the classifier.
+        :class:`BoundSearch`, else that of the classifier, in which candidates must not differ.
 
     Returns
     -------
@@ -165,14 +167,16 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
     ('certified', 0.05, 'chosen by a search: delta = 0.05 in equal parts among 2 candidates')
     """
     check_method(method)
-    inner = search.steps[-1][1] if hasattr(search, "steps") else search
+    inner = search
+    while isinstance(inner, Pipeline | FrozenEstimator):
+        inner = inner.steps[-1][1] if isinstance(inner, Pipeline) else inner.estimator
     if hasattr(inner, "param_grid") or hasattr(inner, "cv_results_"):
         if not hasattr(inner, "cv_results_"):
             raise NotFittedError(f"this {type(inner).__name__} is not fitted yet")
         if not hasattr(inner, "best_estimator_"):
             raise NotFittedError(f"this {type(inner).__name__} has refit=False: it keeps no winner")
     if delta is None and isinstance(inner, BoundSearch):
-        delta = inner.delta
+        delta = inner.best_bound_.delta
     return Composition.of(search).bound(method, delta=delta)
 
 
@@ -501,12 +505,10 @@ def _fit_candidate(
 
 def _no_certificate(method: str, bounds: Sequence[Bound | None], failures: list[str]) -> str:
     """Why no candidate can be taken, and what to do."""
-    estimates = [b for b in bounds if b is not None and b.kind != "certified"]
+    estimates = [bound for bound in bounds if bound is not None and bound.kind == "plug_in"]
     message = f"no candidate has a finite certificate by method={method!r}"
     if failures and len(failures) == len(bounds):
         return f"{message}: all {len(bounds)} candidates failed, the first with\n{failures[0]}"
-    if estimates and estimates[0].kind == "order_only":
-        return f"{message}: it is the order of a bound, whose constants are not explicit"
     if estimates:
         return (
             f"{message}: the bounds are estimates. Fit preprocessing on other data and freeze it, "

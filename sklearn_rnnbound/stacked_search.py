@@ -22,7 +22,7 @@ from sklearn import get_config
 from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, get_tags, indexable
+from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples
@@ -32,7 +32,7 @@ from sklearn_rnnbound.composition import candidate, fingerprint
 from sklearn_rnnbound.fitting import Fit, largest_batch
 from sklearn_rnnbound.parallel import Progress, run_tasks
 from sklearn_rnnbound.training import train
-from sklearn_rnnbound.validation import as_labels, as_numbers, conversion, resolve_device
+from sklearn_rnnbound.validation import as_indexable, resolve_device
 
 __all__ = ["StackedGridSearchCV"]
 
@@ -166,14 +166,10 @@ class StackedGridSearchCV(GridSearchCV):
             raise TypeError(f"estimator must be an instance, not the class {self.estimator}")
         # Unknown scorers are named before anything is trained.
         self.get_metadata_routing()
-        if isinstance(X, torch.Tensor):
-            X = as_numbers(X, "X", "")
-        with conversion("X or y"):
-            X, y = indexable(X, as_labels(y))
-            n_rows = _num_samples(X)
-            split_params, fit_params = self._routed(_check_method_params(X, params))
-        with conversion("y"):
-            cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        X, y = as_indexable(X, y)
+        n_rows = _num_samples(X)
+        split_params, fit_params = self._routed(_check_method_params(X, params))
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **split_params))
         candidates = list(ParameterGrid(self.param_grid))
         plans = [_plan(self.estimator, values, fit_params, n_rows) for values in candidates]
@@ -622,11 +618,13 @@ class _Trained:
         base.__sklearn_clone__ = self._next
         self.template = copy(clone(original))
         self.template.__sklearn_clone__ = lambda: base
+        # Older versions of scikit-learn copy the owner of routed metadata along with them.
+        self.template.__deepcopy__ = lambda memo: self.template
 
     def close(self) -> None:
         """Make the template an ordinary estimator; RuntimeError when a fit was not asked for."""
         # A scorer may keep it.
-        del self.template.__sklearn_clone__
+        del self.template.__sklearn_clone__, self.template.__deepcopy__
         if self._n_open:
             raise RuntimeError(_MIXED_UP)
 

@@ -57,13 +57,11 @@ class Fitted:
 _hints = functools.cache(get_type_hints)
 
 
-def versioned(estimator: Any, state: dict[str, Any], fitted: type[Fitted]) -> dict[str, Any]:
+def versioned(state: dict[str, Any], fitted: type[Fitted]) -> dict[str, Any]:
     """State of an estimator in the current format.
 
     Parameters
     ----------
-    estimator : estimator
-        The estimator.
     state : dict
         The attributes.
     fitted : subclass of Fitted
@@ -74,8 +72,6 @@ def versioned(estimator: Any, state: dict[str, Any], fitted: type[Fitted]) -> di
     state : dict
         The same as plain things, with the format and the version of the package.
     """
-    # What hides a method, as it does within a search of ours, is no state.
-    state = {name: part for name, part in state.items() if not _hides(type(estimator), name)}
     plain = {**_plain_attributes(state, fitted), "_format": FORMAT, "_version": __version__}
     # In one order, whatever way they came.
     return dict(sorted(plain.items()))
@@ -174,14 +170,10 @@ def _invalid(estimator: Any, why: object) -> ValueError:
 
 def _check_names(kind: type, attributes: dict[Any, Any]) -> None:
     for name in attributes:
-        if _hides(kind, name) or name in ("net_", "device_"):
+        known = getattr(kind, name, None) if isinstance(name, str) else kind
+        # An attribute would hide the method or property of its name.
+        if callable(known) or hasattr(known, "__get__") or name in ("net_", "device_"):
             raise ValueError(f"it has no attribute of the name {name!r} to be set")
-
-
-def _hides(kind: type, name: Any) -> bool:
-    """Whether an attribute would hide the method or property of its name, or has no name."""
-    known = getattr(kind, name, None) if isinstance(name, str) else kind
-    return callable(known) or hasattr(known, "__get__")
 
 
 def _requests(estimator: Any, plain: Any) -> MetadataRequest:

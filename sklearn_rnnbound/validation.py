@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import indexable
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, _num_samples, check_array
 from skorch.callbacks import Callback
 
@@ -19,6 +21,7 @@ from sklearn_rnnbound.constraints import Radius
 __all__ = [
     "DTYPES",
     "as_array_like",
+    "as_indexable",
     "as_labels",
     "as_numbers",
     "as_radius",
@@ -60,6 +63,21 @@ def as_array_like(X: Any) -> tuple[Any, int]:
             f"X has {ndim} dimensions; it must have shape (n, L, d) or (n, L * step_size)"
         )
     return X, 2 if ndim is None else ndim
+
+
+def as_indexable(X: Any, y: Any) -> tuple[Any, Any]:
+    """Data and labels of which a splitter can take rows; errors name what is wrong."""
+    if isinstance(X, torch.Tensor):
+        X = as_numbers(X, "X", "")
+    with conversion("X"):
+        _num_samples(X)
+    y = as_labels(y)
+    with conversion("y"):
+        if y is not None:
+            type_of_target(y)
+    with conversion("X or y"):
+        X, y = indexable(X, y)
+    return X, y
 
 
 def as_labels(y: Any, name: str = "y") -> Any:
@@ -168,8 +186,7 @@ def conversion(name: str) -> Iterator[None]:
 
 def _as_array(values: Any, name: str, ragged: str) -> Any:
     """Tensors, lists and masked arrays as arrays in native byte order; anything else as it is."""
-    if _is_masked(values):
-        raise ValueError(f"{name} has masked entries: missing values are not supported, fill them")
+    given = values
     try:
         if isinstance(values, torch.Tensor):
             # NumPy lacks the smallest floating types.
@@ -183,6 +200,9 @@ def _as_array(values: Any, name: str, ragged: str) -> Any:
     except (RuntimeError, TypeError) as error:
         # What torch raises for a tensor that has no data, or of another layout.
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
+    # Arrays that were made of lists have lost their masks.
+    if _is_masked(given):
+        raise ValueError(f"{name} has masked entries: missing values are not supported, fill them")
     if isinstance(values, np.ma.MaskedArray):
         values = values.data
     if isinstance(values, np.ndarray) and not values.dtype.isnative:

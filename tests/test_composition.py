@@ -9,6 +9,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_rnnbound.composition import Composition, count_candidates
+from sklearn_rnnbound.preprocessing import SequenceScaler
 
 LEARNED = "preprocessing was fitted on the certification sample"
 
@@ -131,6 +132,20 @@ def test_steps_count_as_well():
     grid = [{"standardscaler__with_std": value} for value in (True, False)]
     assert count_candidates(pipeline, grid) == 2
     assert count_candidates(pipeline, [{"standardscaler": "passthrough"}, *grid]) == 3
+
+
+def doubled(X):
+    """What one transformer of its class does, in place of its own method."""
+    return 2 * X
+
+
+def test_a_transformer_whose_method_was_replaced_is_another(flat):
+    X = flat[0][:, :, None]
+    plain, patched = (SequenceScaler(with_mean=False, with_std=False).fit(X) for _ in range(2))
+    patched.transform = doubled
+    pipeline = make_pipeline(FrozenEstimator(plain), make_classifier())
+    grid = [{"frozenestimator": FrozenEstimator(step)} for step in (plain, patched)]
+    assert count_candidates(pipeline, grid) == 2
 
 
 def test_lambdas_equal_themselves():

@@ -23,7 +23,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch.callbacks import Callback
 
-from sklearn_rnnbound import Bound, BoundReport, RNNBoundClassifier, Term
+from sklearn_rnnbound import (
+    Bound,
+    BoundReport,
+    RNNBoundClassifier,
+    StackedGridSearchCV,
+    Term,
+)
 from sklearn_rnnbound.composition import Composition
 from sklearn_rnnbound.cross_validation import cross_validate_bounds
 from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport, FoldReport, _kendall
@@ -247,6 +253,7 @@ def test_weights_without_routing(weighted, small):
         (constrained(), "sample_weight"),
         (pipeline, "rnnboundclassifier__sample_weight"),
         (make_pipeline("passthrough", pipeline), "pipeline__rnnboundclassifier__sample_weight"),
+        (GridSearchCV(pipeline, {}, cv=2), "rnnboundclassifier__sample_weight"),
     ]:
         report = cross_validate_bounds(estimator, *small, cv=cv, params={name: weights})
         assert [(fold.report, fold.n_train) for fold in report.folds] == expected
@@ -468,6 +475,12 @@ def test_failures_that_are_raised(small):
         ({"cv": [(range(40), [40, 41, 40])]}, "cv gives a split that repeats rows"),
         ({"cv": [([0, 1, 1], range(40, 60))]}, "cv gives a split that repeats rows"),
         ({"cv": [([0, 1], [900])]}, "cv gives a split of rows that X, with 60, has not"),
+        (
+            {"cv": [(range(31, 61), range(30))], "params": {"sample_weight": np.ones(60)}},
+            "cv gives a split of rows that X, with 60, has not",
+        ),
+        ({"cv": [(3, range(30, 60))]}, "cv must give pairs of one-dimensional arrays"),
+        ({"cv": [(np.arange(30.0), [40])]}, "cv must give pairs of one-dimensional arrays"),
         ({"cv": 61}, "n_splits=61"),
     ],
 )
@@ -480,6 +493,18 @@ def test_errors_before_any_work(change, message, small, monkeypatch):
     arguments = {"estimator": constrained(), "X": small[0], "y": small[1], **change}
     with pytest.raises((ValueError, TypeError), match=message):
         cross_validate_bounds(**arguments)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda X, y, cv: cross_validate_bounds(constrained(), X, y, cv=cv),
+        lambda X, y, cv: StackedGridSearchCV(constrained(), {}, cv=cv).fit(X, y),
+    ],
+)
+def test_errors_of_a_generator_of_splits_are_its_own(call, small):
+    with pytest.raises(ValueError, match=r"^n_splits=50 cannot be greater"):
+        call(*small, StratifiedKFold(50).split(*small))
 
 
 # Summaries

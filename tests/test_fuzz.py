@@ -283,6 +283,8 @@ def test_input_is_not_written_to():
 
 # What is no data, and what are labels or none
 
+ITSELF: list = []
+ITSELF.append(ITSELF)
 NO_DATA = {
     "nothing": None,
     "number": 3.0,
@@ -315,6 +317,7 @@ NO_DATA = {
     "too few rows": X[:7],
     "mapping": {"a": 1},
     "function": len,
+    "itself": ITSELF,
 }
 LABELS = {
     "numbers": Y,
@@ -347,6 +350,7 @@ NO_LABELS = {
     "masked": np.ma.MaskedArray(Y, mask=Y == 1),
     "sequences": [[1], [1, 2]] * 9,
     "huge integers": [10**400, 1] * 9,
+    "itself": ITSELF,
 }
 
 # Every row of what these return is about a row of the data.

@@ -382,6 +382,20 @@ def test_certify_takes_the_delta_of_a_bound_search(binary):
     search = BoundSearch(constrained(), {"beta_w": [0.5, 1.0]}, delta=0.01).fit(*binary)
     assert certify(search) == search.best_bound_
     assert certify(search, delta=0.2).delta == pytest.approx(0.2)
+    assert certify(FrozenEstimator(search)) == search.best_bound_
+
+
+def test_data_do_not_choose_delta(binary):
+    grid = {"delta": [0.01, 0.5], "beta_w": [0.5]}
+    search = GridSearchCV(constrained(), grid, scoring=neg_bound_scorer, cv=2).fit(*binary)
+    assert search.best_params_["delta"] == 0.5
+    with pytest.raises(ValueError, match=r"candidates of the search differ in delta.*pass delta"):
+        certify(search)
+    assert certify(search, delta=0.1).delta == 0.1
+    # This search has one of its own.
+    search = BoundSearch(constrained(), grid).fit(*binary)
+    assert certify(search) == search.best_bound_
+    assert search.best_bound_.delta == 0.05
 
 
 def test_an_order_is_never_the_certificate_of_a_search(binary):

@@ -4,6 +4,7 @@ import gc
 import inspect
 import pickle
 import weakref
+from copy import deepcopy
 from functools import partial
 
 import joblib
@@ -15,7 +16,7 @@ import torch
 from conftest import make_classifier
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cluster import KMeans
-from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.exceptions import FitFailedWarning, NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
@@ -870,10 +871,23 @@ def test_fits_in_another_order_are_not_mixed_up(small):
         clone(base).set_params(noise_std=0.2)
     with pytest.raises(RuntimeError, match="in another order"):
         clone(base).set_params(noise_std=0.2, beta_w=1.0)
+    # What metadata are routed to may be copied together with its owner.
+    assert deepcopy(trained.template) is trained.template
     # Two of them were taken, and not fitted.
     with pytest.raises(RuntimeError, match="in another order"):
         trained.close()
     assert clone(base).set_params(noise_std=0.3).fit(X, y).noise_std == 0.3
+    assert type(pickle.loads(pickle.dumps(trained.template))) is RNNBoundClassifier
+
+
+def test_errors_of_routing_are_those_of_a_plain_search(small):
+    X, y = small
+    search = StackedGridSearchCV(make_classifier(), {"beta_w": [0.5]}, cv=2)
+    with sklearn.config_context(enable_metadata_routing=True):
+        with pytest.raises(UnsetMetadataPassedError, match=r"^\[sample_weight\] are passed"):
+            search.fit(X, y, sample_weight=np.ones(60))
+        with pytest.raises(TypeError, match=r"^StackedGridSearchCV.fit got unexpected"):
+            search.fit(X, y, foo=1)
 
 
 @pytest.mark.slow

@@ -199,7 +199,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         return _sequence_tags(super().__sklearn_tags__())
 
     def __getstate__(self) -> dict[str, Any]:
-        return versioned(self, super().__getstate__(), _FittedPadder)
+        return versioned(super().__getstate__(), _FittedPadder)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(restored(self, state, _FittedPadder))
@@ -477,7 +477,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return _sequence_tags(super().__sklearn_tags__())
 
     def __getstate__(self) -> dict[str, Any]:
-        return versioned(self, super().__getstate__(), _FittedScaler)
+        return versioned(super().__getstate__(), _FittedScaler)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(restored(self, state, _FittedScaler))

@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_rnnbound.datasets import WordVectors, load_word_vectors
 from sklearn_rnnbound.parallel import Progress
 from sklearn_rnnbound.parameters import INT32_MAX, Number
+from sklearn_rnnbound.paths import as_path
 from sklearn_rnnbound.state import Fitted, restored, versioned
 from sklearn_rnnbound.validation import as_labels, as_numbers, conversion, restored_on_failure
 
@@ -459,7 +460,7 @@ class WordVectorEncoder(TransformerMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return versioned(self, _packed(super().__getstate__()), _FittedEncoder)
+        return versioned(_packed(super().__getstate__()), _FittedEncoder)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_format" not in state:
@@ -534,7 +535,7 @@ def _check_documents(documents: Any) -> list[str]:
 def _known_vectors(vectors: Any, dtype: np.dtype[Any]) -> tuple[dict[str, int], np.ndarray]:
     """Rows of the words, and vectors, from any of the forms that users have."""
     if isinstance(vectors, str | os.PathLike):
-        vectors = load_word_vectors(vectors)
+        vectors = load_word_vectors(as_path(vectors, "vectors"))
     if isinstance(vectors, Mapping):
         words = list(vectors)
         rows = [as_numbers(vectors[word], f"the vector of {word!r}", _NO_VECTOR) for word in words]
