@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -27,8 +28,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def client():
+@contextmanager
+def running_cluster():
+    """A client of two workers."""
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
@@ -40,11 +42,10 @@ def client():
         yield client
 
 
-@pytest.fixture
-def dask(client):
-    """The cluster with both workers, which the test before may have killed."""
-    client.wait_for_workers(2, timeout=120)
-    return client
+@pytest.fixture(scope="module")
+def dask():
+    with running_cluster() as client:
+        yield client
 
 
 def _see_tests(folder):
@@ -139,28 +140,33 @@ def killing(folder, times):
     return make_pipeline(step, quick(max_iter=1))
 
 
-# Two deaths on two workers of a cluster lose the data for certain.
-BACKENDS = [("dask", -1, 2), ("loky", 2, 1)]
+@pytest.fixture(params=["dask", "loky"])
+def deaths(request):
+    """How many workers may die of a backend, on which work then goes."""
+    if request.param == "loky":
+        with joblib.parallel_config(backend="loky", n_jobs=2):
+            yield 1
+    else:
+        # A cluster of its own: Dask may take minutes to replace a worker. Two deaths on two
+        # workers lose the data for certain.
+        with running_cluster(), joblib.parallel_config(backend="dask"):
+            yield 2
 
 
-@pytest.mark.parametrize(("backend", "n_jobs", "times"), BACKENDS)
-def test_our_search_survives_the_death_of_workers(backend, n_jobs, times, dask, wide, tmp_path):
+def test_our_search_survives_the_death_of_workers(deaths, wide, tmp_path):
     X, y = wide
     grid = {"rnnboundclassifier__beta_w": [0.25, 0.5, 1.0, 2.0]}
-    expected = BoundSearch(killing(tmp_path, 0), grid).fit(X, y)
-    with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-        result = BoundSearch(killing(tmp_path, times), grid).fit(X, y)
-    assert len(list(tmp_path.iterdir())) == times
+    with joblib.parallel_config(backend="sequential"):
+        expected = BoundSearch(killing(tmp_path, 0), grid).fit(X, y)
+    result = BoundSearch(killing(tmp_path, deaths), grid).fit(X, y)
+    assert len(list(tmp_path.iterdir())) == deaths
     np.testing.assert_array_equal(result.cv_results_["bound"], expected.cv_results_["bound"])
 
 
-@pytest.mark.parametrize(("backend", "n_jobs", "times"), BACKENDS)
-def test_cross_validation_survives_them_too(backend, n_jobs, times, dask, wide, tmp_path):
+def test_cross_validation_survives_them_too(deaths, wide, tmp_path):
     X, y = wide
-    estimator = killing(tmp_path, times)
-    with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-        report = cross_validate_bounds(estimator, X, y, cv=4, methods=["trivial"])
-    assert len(list(tmp_path.iterdir())) == times
+    report = cross_validate_bounds(killing(tmp_path, deaths), X, y, cv=4, methods=["trivial"])
+    assert len(list(tmp_path.iterdir())) == deaths
     assert [fold.fold for fold in report.folds] == [0, 1, 2, 3]
     assert not any(fold.failure for fold in report.folds)
 
