@@ -747,7 +747,7 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         predicted = self.predict(X)
         with conversion("X and y"):
             check_consistent_length(predicted, y)
-        weights = None if sample_weight is None else as_weights(sample_weight, y)
+        weights = None if sample_weight is None else as_weights(sample_weight, predicted)
         with conversion("y"):
             return float(accuracy_score(y, predicted, sample_weight=weights))
 

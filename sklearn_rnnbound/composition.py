@@ -77,15 +77,16 @@ class Composition:
         How many candidates the searches around it chose it from.
     n_initial_draws : int
         How many draws of initial weights there were among them.
-    chooses_delta : bool
-        Whether the candidates differ in delta.
+    delta : float or None
+        Probability with which its bounds may fail unless another is asked for; None where the
+        candidates differ in it.
     """
 
     classifier: RNNBoundClassifier
     steps: tuple[Any, ...] = ()
     n_candidates: int = 1
     n_initial_draws: int = 1
-    chooses_delta: bool = False
+    delta: float | None = None
 
     @classmethod
     def of(cls, estimator: Any) -> Composition:
@@ -95,7 +96,7 @@ class Composition:
         ----------
         estimator : estimator
             A classifier of ours, or a pipeline that ends in one, a fitted search over one, or one
-            that was frozen, however nested.
+            that was frozen, however nested, but for searches over searches.
 
         Returns
         -------
@@ -109,7 +110,7 @@ class Composition:
         """
         inner, steps = estimator, []
         n_candidates = n_initial_draws = 1
-        chooses_delta = False
+        delta, deltas_differ = None, False
         while not isinstance(inner, RNNBoundClassifier):
             if isinstance(inner, Pipeline):
                 steps += [step for _, step in inner.steps[:-1] if step not in (None, "passthrough")]
@@ -120,15 +121,21 @@ class Composition:
                 candidates = _compositions(inner.estimator, inner.cv_results_["params"])
                 n_candidates *= _count_events(candidates)
                 n_initial_draws *= _count_initial_draws(candidates)
-                chooses_delta |= len({c.classifier.delta for c in candidates}) > 1
+                deltas_differ |= len({fingerprint(c.classifier.delta) for c in candidates}) > 1
+                if delta is None and hasattr(inner, "best_bound_"):
+                    # This search has fixed one for all its candidates.
+                    delta = inner.best_bound_.delta
                 inner = inner.best_estimator_
             else:
                 raise ValueError(
                     f"found no RNNBoundClassifier in {type(estimator).__name__}: bounds need one, "
                     "alone, at the end of a Pipeline, or as best_estimator_ of a fitted search; "
-                    f"the search ended at {type(inner).__name__}"
+                    f"the way to it ended at {type(inner).__name__}"
+                    + (", not fitted or within a search" if hasattr(inner, "refit") else "")
                 )
-        return cls(inner, tuple(steps), n_candidates, n_initial_draws, chooses_delta)
+        if delta is None and not deltas_differ:
+            delta = inner.delta
+        return cls(inner, tuple(steps), n_candidates, n_initial_draws, delta)
 
     def among(self, n_candidates: int) -> Composition:
         """The same composition, as one of so many candidates of a further search."""
@@ -210,12 +217,12 @@ class Composition:
         return self.bound_report(methods=check_method(method), margin=margin, delta=delta).bounds[0]
 
     def _delta(self, delta: float | None) -> float:
-        if delta is None and self.chooses_delta:
+        delta = self.delta if delta is None else delta
+        if delta is None:
             raise ValueError(
                 "the candidates of the search differ in delta, and data must not choose the "
                 "confidence of a bound: pass delta"
             )
-        delta = self.classifier.delta if delta is None else delta
         check_delta(delta)
         return delta
 
@@ -266,7 +273,10 @@ def candidate(estimator: Any, params: Mapping[str, Any]) -> Any:
 
     Candidates share none of their values, which may be estimators themselves.
     """
-    return clone(estimator).set_params(**clone(params, safe=False))
+    made = clone(estimator)
+    # Of a frozen one it returns nothing.
+    made.set_params(**clone(params, safe=False))
+    return made
 
 
 def count_candidates(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> int:

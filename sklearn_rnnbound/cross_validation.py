@@ -13,6 +13,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
@@ -98,7 +99,7 @@ def cross_validate_bounds(
     margin : float or None, default=None
         Margin alpha, counted as fixed beforehand. None: that of the classifier.
     delta : float or None, default=None
-        Probability with which a bound of a fold may fail. None: that of the classifier.
+        Probability with which a bound of a fold may fail. None: as in :func:`certify`.
     simultaneous : bool, default=False
         Whether delta is shared out so that all bounds of a fold hold together.
     params : dict or None, default=None
@@ -121,7 +122,8 @@ def cross_validate_bounds(
     ------
     ValueError
         For an unknown method, or one that the parameters of every candidate rule out, an estimator
-        without our classifier, invalid candidates, splits that overlap; when all fits fail.
+        without our classifier, or with a frozen one, invalid candidates, splits that overlap; when
+        all fits fail.
 
     See Also
     --------
@@ -151,11 +153,12 @@ def cross_validate_bounds(
     X, y = as_indexable(X, y)
     cv = check_cv(cv, y, classifier=True)
     split_params, fit_params = _routed(estimator, cv, groups, params or {})
-    rows = list(cv.split(X, y, **split_params))
+    rows = [
+        _checked_split(train, test, _num_samples(X))
+        for train, test in cv.split(X, y, **split_params)
+    ]
     if not rows:
         raise ValueError("cv gives no split")
-    for train, test in rows:
-        _check_split(train, test, _num_samples(X))
     # Metadata travel with the rows of their fold; X and y reach every worker once, as a whole.
     splits = [
         (number, train, test, _check_method_params(X, fit_params, indices=train))
@@ -190,7 +193,7 @@ def cross_validate_bounds(
 
 
 def _classifier_of(estimator: Any) -> RNNBoundClassifier | None:
-    """The classifier that will be fitted as it is; None inside of a search, or of a frozen one."""
+    """The classifier that will be fitted as it is; None inside of a search."""
     inner, surrounded = estimator, False
     while not isinstance(inner, RNNBoundClassifier):
         if isinstance(inner, Pipeline):
@@ -198,13 +201,18 @@ def _classifier_of(estimator: Any) -> RNNBoundClassifier | None:
         elif hasattr(inner, "estimator") and hasattr(inner, "refit"):
             # A search, which will hold its winner.
             inner, surrounded = inner.estimator, True
+        elif isinstance(inner, FrozenEstimator):
+            raise ValueError(
+                "estimator holds a frozen classifier, which folds do not fit: it may have been "
+                "trained on the rows that a fold tests it with"
+            )
         else:
-            inner, surrounded = Composition.of(inner).classifier, True
+            inner = Composition.of(inner).classifier
     return None if surrounded else inner
 
 
-def _check_split(train: Any, test: Any, n: int) -> None:
-    """Raise ValueError unless two parts of n rows make right certificates."""
+def _checked_split(train: Any, test: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of two parts of n rows; ValueError where they make wrong certificates."""
     parts = np.asarray(train), np.asarray(test)
     if any(part.ndim != 1 or (part.size and part.dtype.kind not in "biu") for part in parts):
         raise ValueError(
@@ -222,6 +230,7 @@ def _check_split(train: Any, test: Any, n: int) -> None:
             "cv gives a split with rows in both parts: on what a network was trained on it shows "
             "no test error"
         )
+    return train, test
 
 
 def _routed(
@@ -306,15 +315,20 @@ def _fold(
 
 def _counted_rows(estimator: Any, fit_params: dict[str, Any], n: int) -> np.ndarray:
     """Rows of positive weight, of which the bounds speak."""
-    prefix = ""
-    while isinstance(estimator, Pipeline) or hasattr(estimator, "estimator"):
-        if isinstance(estimator, Pipeline):
-            name, estimator = estimator.steps[-1]
-            prefix += f"{name}__"
-        else:
-            # A search passes on what it gets.
-            estimator = estimator.estimator
-    weights: Any = fit_params.get(f"{prefix}sample_weight", fit_params.get("sample_weight"))
+    while not isinstance(estimator, RNNBoundClassifier):
+        is_pipeline = isinstance(estimator, Pipeline)
+        name, inner = estimator.steps[-1] if is_pipeline else ("estimator", estimator.estimator)
+        if fit_params and get_config()["enable_metadata_routing"]:
+            fit_params = process_routing(estimator, "fit", **fit_params)[name].fit
+        elif is_pipeline:
+            of_step = f"{name}__"
+            fit_params = {
+                key.removeprefix(of_step): value
+                for key, value in fit_params.items()
+                if key.startswith(of_step)
+            }
+        estimator = inner
+    weights: Any = fit_params.get("sample_weight")
     # Weights of another shape are for `fit` to judge.
     aligned = weights is not None and np.shape(weights) == (n,)
     return np.flatnonzero(weights) if aligned else np.arange(n)

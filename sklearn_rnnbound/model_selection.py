@@ -79,7 +79,7 @@ def make_bound_scorer(
     margin : float or None, default=None
         Margin alpha, counted as fixed beforehand. None: that of the classifier.
     delta : float or None, default=None
-        Probability with which the bound may fail. None: that of the classifier.
+        Probability with which the bound may fail. None: as in :func:`certify`.
 
     Returns
     -------
@@ -175,8 +175,6 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
             raise NotFittedError(f"this {type(inner).__name__} is not fitted yet")
         if not hasattr(inner, "best_estimator_"):
             raise NotFittedError(f"this {type(inner).__name__} has refit=False: it keeps no winner")
-    if delta is None and isinstance(inner, BoundSearch):
-        delta = inner.best_bound_.delta
     return Composition.of(search).bound(method, delta=delta)
 
 

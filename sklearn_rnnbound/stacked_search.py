@@ -170,7 +170,10 @@ class StackedGridSearchCV(GridSearchCV):
         n_rows = _num_samples(X)
         split_params, fit_params = self._routed(_check_method_params(X, params))
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = list(cv.split(X, y, **split_params))
+        # Not everything that numbers rows, such as a range, can take rows of any data.
+        splits = [
+            (np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, **split_params)
+        ]
         candidates = list(ParameterGrid(self.param_grid))
         plans = [_plan(self.estimator, values, fit_params, n_rows) for values in candidates]
         fits = [

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
 from conftest import make_classifier
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
@@ -268,6 +269,14 @@ def test_weights_and_groups_with_routing(weighted, small):
                 estimator, *small, cv=cv, params={"sample_weight": weights}
             )
             assert [(fold.report, fold.n_train) for fold in report.folds] == expected
+        renamed = make_pipeline(constrained().set_fit_request(sample_weight="importance"))
+        report = cross_validate_bounds(renamed, *small, cv=cv, params={"importance": weights})
+        assert [(fold.report, fold.n_train) for fold in report.folds] == expected
+        scoring = constrained().set_fit_request(sample_weight=False)
+        search = GridSearchCV(scoring.set_score_request(sample_weight=True), {}, cv=2)
+        report = cross_validate_bounds(search, *small, cv=cv, params={"sample_weight": weights})
+        assert [fold.n_train for fold in report.folds] == [30, 30]
+        assert not any(fold.failure for fold in report.folds)
         groups = np.arange(60) % 2
         options = {"cv": GroupKFold(2), "methods": "holdout"}
         routed = cross_validate_bounds(clf, *small, params={"groups": groups}, **options)
@@ -465,6 +474,11 @@ def test_failures_that_are_raised(small):
             {"estimator": GridSearchCV(LogisticRegression(), {})},
             "no RNNBoundClassifier in LogisticRegression",
         ),
+        ({"estimator": FrozenEstimator(constrained())}, "estimator holds a frozen classifier"),
+        (
+            {"estimator": GridSearchCV(make_pipeline(FrozenEstimator(constrained())), {})},
+            "estimator holds a frozen classifier",
+        ),
         (
             {"estimator": make_pipeline(StandardScaler(), LogisticRegression())},
             "no RNNBoundClassifier in LogisticRegression",
@@ -505,6 +519,18 @@ def test_errors_before_any_work(change, message, small, monkeypatch):
 def test_errors_of_a_generator_of_splits_are_its_own(call, small):
     with pytest.raises(ValueError, match=r"^n_splits=50 cannot be greater"):
         call(*small, StratifiedKFold(50).split(*small))
+
+
+def test_splits_of_any_kind_that_numbers_rows(small):
+    def values(cv):
+        report = cross_validate_bounds(constrained(), *small, cv=cv, methods="holdout")
+        search = StackedGridSearchCV(constrained(), {}, cv=cv).fit(*small)
+        return report.folds[0].report["holdout"].value, search.best_score_
+
+    first = np.arange(60) % 3 > 0
+    expected = values([(np.flatnonzero(first), np.flatnonzero(~first))])
+    assert values([(first, ~first)]) == expected
+    assert values([(torch.tensor(np.flatnonzero(first)), range(0, 60, 3))]) == expected
 
 
 # Summaries

@@ -27,6 +27,7 @@ from sklearn_rnnbound import (
     make_bound_scorer,
     neg_bound_scorer,
 )
+from sklearn_rnnbound.composition import Composition
 
 FREE = ["theorem2", "theorem3", "refined", "peeling", "golowich2018", "trivial", "zhang2018"]
 
@@ -365,6 +366,12 @@ def test_certify_needs_a_fitted_winner(binary):
         certify(search.fit(*binary))
 
 
+def test_searches_over_searches_are_not_counted(binary):
+    search = GridSearchCV(GridSearchCV(constrained(), {}, cv=2), {"cv": [2, 3]}, cv=2).fit(*binary)
+    with pytest.raises(ValueError, match="ended at GridSearchCV, not fitted or within a search"):
+        certify(search)
+
+
 def test_candidates_do_not_share_an_estimator_among_their_values(binary):
     clf = constrained()
     grid = {"step": [clf], "step__beta_w": [0.25, 1.0]}
@@ -382,7 +389,10 @@ def test_certify_takes_the_delta_of_a_bound_search(binary):
     search = BoundSearch(constrained(), {"beta_w": [0.5, 1.0]}, delta=0.01).fit(*binary)
     assert certify(search) == search.best_bound_
     assert certify(search, delta=0.2).delta == pytest.approx(0.2)
-    assert certify(FrozenEstimator(search)) == search.best_bound_
+    for same in (search, FrozenEstimator(search), make_pipeline(search)):
+        assert certify(same) == search.best_bound_
+        assert neg_bound_scorer(same) == -search.best_bound_.value
+    assert Composition.of(search).bound_report(methods="peeling").delta == 0.01
 
 
 def test_data_do_not_choose_delta(binary):
@@ -391,6 +401,9 @@ def test_data_do_not_choose_delta(binary):
     assert search.best_params_["delta"] == 0.5
     with pytest.raises(ValueError, match=r"candidates of the search differ in delta.*pass delta"):
         certify(search)
+    assert certify(search, delta=0.1).delta == 0.1
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+        search = GridSearchCV(constrained(), {"delta": [0.05, [0.1]]}, cv=2).fit(*binary)
     assert certify(search, delta=0.1).delta == 0.1
     # This search has one of its own.
     search = BoundSearch(constrained(), grid).fit(*binary)
