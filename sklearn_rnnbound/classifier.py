@@ -15,7 +15,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags, check_array, check_consistent_length, column_or_1d
+from sklearn.utils import Tags, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import (
     HasMethods,
     StrOptions,
@@ -462,16 +462,14 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         with conversion("y"):
             y = column_or_1d(as_labels(y), warn=True)
             check_classification_targets(y)
-        options: dict[str, Any] = {"dtype": DTYPES, "ensure_min_samples": 2}
-        with conversion("X"):
-            if ndim == 3:
-                options |= {"ensure_2d": False, "allow_nd": True, "input_name": "X"}
-                X = check_array(X, estimator=self, **options)
-                self.n_features_in_ = X.shape[2]
-                if hasattr(self, "feature_names_in_"):
-                    del self.feature_names_in_
-            else:
-                X = validate_data(self, X, **options)
+        if ndim == 3:
+            X = check_sequences(X, ndim, self, min_samples=2)
+            self.n_features_in_ = X.shape[2]
+            if hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        else:
+            with conversion("X"):
+                X = validate_data(self, X, dtype=DTYPES, ensure_min_samples=2)
         with conversion("X and y"):
             check_consistent_length(X, y)
         self._fitted_on_3d = ndim == 3

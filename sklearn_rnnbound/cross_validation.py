@@ -153,17 +153,13 @@ def cross_validate_bounds(
     X, y = as_indexable(X, y)
     cv = check_cv(cv, y, classifier=True)
     split_params, fit_params = _routed(estimator, cv, groups, params or {})
-    rows = [
-        _checked_split(train, test, _num_samples(X))
-        for train, test in cv.split(X, y, **split_params)
-    ]
-    if not rows:
+    splits = []
+    for number, (train, test) in enumerate(cv.split(X, y, **split_params)):
+        rows = _checked_split(train, test, _num_samples(X))
+        # Metadata travel with the rows of their fold; X and y reach every worker once, as a whole.
+        splits.append((number, *rows, _check_method_params(X, fit_params, indices=rows[0])))
+    if not splits:
         raise ValueError("cv gives no split")
-    # Metadata travel with the rows of their fold; X and y reach every worker once, as a whole.
-    splits = [
-        (number, train, test, _check_method_params(X, fit_params, indices=train))
-        for number, (train, test) in enumerate(rows)
-    ]
     needs_data = not _NEED_TRAINING_DATA.isdisjoint(names)
     options = {"methods": methods, "margin": margin, "delta": delta, "simultaneous": simultaneous}
     folds = run_tasks(

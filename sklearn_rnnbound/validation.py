@@ -72,8 +72,8 @@ def as_indexable(X: Any, y: Any) -> tuple[Any, Any]:
     with conversion("X"):
         _num_samples(X)
     y = as_labels(y)
-    with conversion("y"):
-        if y is not None:
+    if y is not None:
+        with conversion("y"):
             type_of_target(y)
     with conversion("X or y"):
         X, y = indexable(X, y)
@@ -144,7 +144,7 @@ def as_numbers(values: Any, name: str, ragged: str) -> Any:
     return values
 
 
-def check_sequences(X: Any, ndim: int, estimator: Any = None) -> np.ndarray:
+def check_sequences(X: Any, ndim: int, estimator: Any = None, min_samples: int = 1) -> np.ndarray:
     """Sequences of :func:`as_array_like` as an array that is finite, float32 or float64."""
     with conversion("X"):
         return check_array(
@@ -152,6 +152,7 @@ def check_sequences(X: Any, ndim: int, estimator: Any = None) -> np.ndarray:
             dtype=DTYPES,
             ensure_2d=ndim != 3,
             allow_nd=True,
+            ensure_min_samples=min_samples,
             estimator=estimator,
             input_name="X",
         )
