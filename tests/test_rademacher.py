@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from rules import relu, rule
 
-from sklearn_rnnbound.bounds import Setting
-from sklearn_rnnbound.bounds.comparison import trivial_complexity, unrolled_complexity
+from sklearn_rnnbound.bounds._sample import InputSums, NetworkNorms, SampleStatistics
+from sklearn_rnnbound.bounds.golowich import unrolled_complexity
 from sklearn_rnnbound.bounds.localized import box_complexity
 from sklearn_rnnbound.bounds.paper import remark6_radius, theorem1
 from sklearn_rnnbound.bounds.peeling import (
@@ -22,16 +23,16 @@ from sklearn_rnnbound.bounds.peeling import (
     expected_max_abs,
     expected_max_positive,
     path_norm_complexity,
-    peeling,
     recurrence_budget,
     theorem_p,
     theorem_q,
 )
-from sklearn_rnnbound.bounds.refined import difference_part, linear_part, refined
-from sklearn_rnnbound.constraints import project_rows_
-from sklearn_rnnbound.spectrum import whitened_norm
-from sklearn_rnnbound.statistics import InputSums, SampleStatistics, network_norms
+from sklearn_rnnbound.bounds.refined import difference_part, linear_part
+from sklearn_rnnbound.bounds.trivial import trivial_complexity
+from sklearn_rnnbound.evidence.spectrum import whitened_norm
+from sklearn_rnnbound.training.constraints import project_rows_
 
+peeling, refined = rule("peeling"), rule("refined")
 RESTARTS, STEPS = 8, 60
 FEW, MANY = 24, 300
 # What the projections and float64 leave of the constraints.
@@ -200,7 +201,7 @@ def statistics(X, n_classes, *, copies=1, **options):
         max_norm=float(np.sqrt(squares.sum(2).max())),
         energy=options.pop("energy", None),
     )
-    norms = network_norms(np.zeros((1, X.shape[2])), np.zeros((1, 1)), np.zeros((1, 1)), 1)
+    norms = NetworkNorms(1, 0.0, 0.0, 0.0, 0.0)
     options = {"min_eigenvalue": 0.0, **options}
     return SampleStatistics(
         n_classes, sums, None, beta_u=0.0, beta_w=0.0, beta_v=0.0, network=norms, **options
@@ -220,7 +221,7 @@ def population_complexity(case, decay=None, copies=100_000, alpha=1e9):
         v = (max(case.v), 0.0) if isinstance(case.v, tuple) else case.v / 2
         unit_types = 1
     bound = float(np.abs(case.X).max())
-    setting = Setting(
+    setting = relu(
         case.u, case.w, v, unit_types=unit_types, input_bound=bound, margin=alpha, delta=0.5
     )
     n, L, _ = case.X.shape
@@ -236,7 +237,7 @@ def population_complexity(case, decay=None, copies=100_000, alpha=1e9):
 def refined_complexities(case, moment, r, radii):
     """Theorem 1 without slack: with a known floor of the spectrum, and by the exact trace."""
     n = len(case.X)
-    setting = Setting(
+    setting = relu(
         *radii.values(), input_bound=np.abs(case.X).max(), min_eigenvalue_known=True, margin=1.0
     )
     # Of k classes, whose scores are single rows of V.
@@ -555,11 +556,11 @@ def test_path_norm_pays_for_the_number_of_steps():
     X = np.zeros((n, L, 1))
     X[np.arange(n), np.arange(n) // group] = 1.0
     norms = np.sqrt(np.square(X).sum(0))
-    U, W = np.eye(L, 1), np.eye(L, k=-1)
-    *_, h = hidden_states(*(torch.from_numpy(A)[None] for A in (U, W)), torch.from_numpy(X), "relu")
+    U, W = (torch.from_numpy(A)[None] for A in (np.eye(L, 1), np.eye(L, k=-1)))
+    *_, h = hidden_states(U, W, torch.from_numpy(X), "relu")
     # Unit j ends with the input of step L + 1 - j, so that V = +-e_j attains max_t |Z_t|.
     assert np.array_equal(h[0].numpy(), X[:, ::-1, 0])
-    assert network_norms(U, W, np.eye(L), L).path_norm == 1
+    assert path_sums(U, W, L).max() == 1
     # The Z_t are independent sums of four signs: P[|Z_t| <= 0, 2, 4].
     below = np.array([6, 14, 16]) / 16
     found = float(np.diff([0.0, *below**L]) @ [0, 2, 4])

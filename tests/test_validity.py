@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import import_module
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,16 +21,15 @@ from scipy.stats import binom
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_rnnbound import RNNBoundClassifier
-from sklearn_rnnbound.bounds import Setting
+from sklearn_rnnbound.bounds import BOUNDS, Setting
 from sklearn_rnnbound.bounds._numeric import kl_inverse
-from sklearn_rnnbound.bounds.holdout import binomial_tail_inverse, holdout
+from sklearn_rnnbound.bounds.holdout import HoldoutCounts, binomial_tail_inverse
 from sklearn_rnnbound.bounds.occam import occam_kl, quantized
 from sklearn_rnnbound.bounds.peeling import population_square
 from sklearn_rnnbound.bounds.union import divided
+from sklearn_rnnbound.cells import Elman
 from sklearn_rnnbound.datasets import make_gaussian_sequences
-from sklearn_rnnbound.network import RecurrentNetwork
-from sklearn_rnnbound.randomized import posterior_error
-from sklearn_rnnbound.statistics import HoldoutCounts
+from sklearn_rnnbound.evidence.trial import random_error
 
 DELTA = 0.3
 POOL = 20_000
@@ -178,7 +176,6 @@ def classifier(**params):
         "max_iter": 6,
         "learning_rate": 0.05,
         "device": "cpu",
-        "n_threads": 1,
     }
     return RNNBoundClassifier(**{**defaults, **params})
 
@@ -186,26 +183,30 @@ def classifier(**params):
 def own_risks(law, clf, bounds, prior, seed):
     """True risk of what every bound speaks of: the network, its rounded or randomised form."""
     pool, targets = torch.from_numpy(law.X), torch.from_numpy(law.y)
-    matrices = clf.U_, clf.W_, clf.V_
+    matrices = {"U": clf.U_, "W": clf.W_, "V": clf.V_}
+    cell = Elman(law.X.shape[2], *reversed(clf.V_.shape), clf.activation)
 
     def risk_of(matrices):
-        network = RecurrentNetwork(*map(torch.from_numpy, matrices), clf.activation)
-        with torch.inference_mode():
-            return law.risk(network(pool).numpy())
+        weights = {name: torch.from_numpy(A) for name, A in matrices.items()}
+        return law.risk(cell.scores(weights, pool).numpy())
 
     risks = dict.fromkeys(bounds, risk_of(matrices))
     if "occam" in bounds:
         described = "; ".join(bounds["occam"].assumptions)
         bits = int(re.search(r"rounded \D*(\d+) bits", described)[1])
-        centers = (0, 0, 0) if prior is None else (prior.U_, prior.W_, prior.V_)
-        pairs = zip(matrices, centers, strict=True)
-        risks["occam"] = risk_of([center + quantized(A - center, bits)[0] for A, center in pairs])
+        centers = {name: 0 if prior is None else getattr(prior, f"{name}_") for name in matrices}
+        risks["occam"] = risk_of(
+            {
+                name: center + quantized(matrices[name] - center, bits)[0]
+                for name, center in centers.items()
+            }
+        )
     if "pac_bayes" in bounds:
         described = "; ".join(bounds["pac_bayes"].assumptions)
         std = 2.0 ** round(math.log2(float(re.search(r"posterior \D*([\d.e-]+)", described)[1])))
-        weights = tuple(map(torch.from_numpy, matrices))
+        weights = {name: torch.from_numpy(A) for name, A in matrices.items()}
         generator = torch.Generator().manual_seed(seed)
-        risk = posterior_error(weights, std, pool, targets, clf.activation, generator)
+        risk = random_error(cell, weights, std, pool, targets, generator)
         # This risk alone is estimated; four standard errors are granted.
         risks["pac_bayes"] = risk - 4 * math.sqrt(risk * (1 - risk) / POOL)
     return risks
@@ -326,7 +327,7 @@ def candidates():
 
 def held_out(n_errors, setting, n_samples=N_TEST):
     """The hold-out bound for so many errors."""
-    return holdout(SimpleNamespace(holdout=HoldoutCounts(int(n_errors), n_samples)), setting).value
+    return BOUNDS["holdout"](None, HoldoutCounts(int(n_errors), n_samples), setting).value
 
 
 def smallest_of_candidates(errors, setting, repetitions):

@@ -239,11 +239,11 @@ def total(terms):
     return sum(terms.values())
 
 
-# ---- the grid of cells and the union bound -------------------------------------------------------
+# ---- the grid of bins and the union bound --------------------------------------------------------
 
 
 def exponents(count):
-    """0, 1, -1, 2, -2, ...: the exponent of cell number 1, 2, 3, ..."""
+    """0, 1, -1, 2, -2, ...: the exponent of bin number 1, 2, 3, ..."""
     found = []
     for step in range(count):
         found += [0] if step == 0 else [step, -step]
@@ -251,12 +251,12 @@ def exponents(count):
 
 
 def share(exponent):
-    """1 / (j (j + 1)) where j is the cell's number."""
+    """1 / (j (j + 1)) where j is the bin's number."""
     j = exponents(2 * abs(exponent) + 1).index(exponent) + 1
     return 1 / (j * (j + 1))
 
 
-def smallest_cell(value):
+def smallest_bin(value):
     """Exponent of the smallest edge 2^e that is not below the value."""
     e = 0
     while 2.0**e < value:
@@ -271,7 +271,7 @@ def union(fixed, trained):
     norms, common = [], 1.0
     for beta, value in zip(fixed, trained, strict=True):
         if beta is None:
-            e = smallest_cell(value)
+            e = smallest_bin(value)
             norms.append(2.0**e)
             common *= share(e)
         else:

@@ -17,7 +17,7 @@ import numpy as np
 import transcription as paper
 from scipy.optimize import minimize_scalar
 
-from sklearn_rnnbound.statistics import InputSums, NetworkNorms, SampleStatistics
+from sklearn_rnnbound.bounds._sample import InputSums, NetworkNorms, SampleStatistics
 
 # Samples --------------------------------------------------------------------
 
@@ -186,31 +186,6 @@ def log_sum_at(x, beta_u, beta_w, beta_v, scale, p, leaves=None):
     return value / scale / n
 
 
-def log_sum_grid(x, beta_u, beta_w, beta_v, leaves=None, points=4001):
-    """The log-sum with p_t ~ a_t X_t, minimised over a fine grid of scales."""
-    a = steps(x, beta_u, beta_w, beta_v)
-    weights = [at * xt for at, xt in zip(a, step_l2(x), strict=True)]
-    total = math.fsum(weights)
-    if total == 0:
-        return 0.0
-    p = [weight / total for weight in weights]
-    centre = math.sqrt(2 * math.log(4 * len(x[0][0]))) / total
-    return min(
-        log_sum_at(x, beta_u, beta_w, beta_v, centre * math.exp(s), p, leaves)
-        for s in np.linspace(-3, 3, points)
-    )
-
-
-def max_abs_bound(x_t, d):
-    """E max_j |Z_j| <= X sqrt(2 ln 2d)."""
-    return x_t * math.sqrt(2 * math.log(2 * d))
-
-
-def max_positive_bound(x_t, d):
-    """E max_j (Z_j)_+ <= X sqrt(2 ln(d + 1)); for d = 1 it is X / 2."""
-    return x_t / 2 if d == 1 else x_t * math.sqrt(2 * math.log(d + 1))
-
-
 def theorem_q(types, positive, absolute):
     """Theorem Q times n.
 
@@ -328,30 +303,6 @@ def population(x, a, p, bound, factor, delta_2):
     log = math.log(2 / delta_2)
     expected = mean + math.sqrt(2 * variance * log / n) + 7 * top * log / (3 * (n - 1))
     return factor * math.sqrt(n) * math.sqrt(expected) / n
-
-
-# Truth by enumeration -------------------------------------------------------
-
-
-def enumerated(x, function):
-    """Mean over all sign vectors of function(Z), Z_j = sum_i sigma_i x_ij."""
-    x = np.asarray(x, dtype=float)
-    total = []
-    for signs in product((-1, 1), repeat=len(x)):
-        z = [
-            math.fsum(s * float(row[j]) for s, row in zip(signs, x, strict=True))
-            for j in range(x.shape[1])
-        ]
-        total.append(function(z))
-    return math.fsum(total) / len(total)
-
-
-def true_max_abs(x_t):
-    return enumerated(x_t, lambda z: max(abs(a) for a in z))
-
-
-def true_max_positive(x_t):
-    return enumerated(x_t, lambda z: max(max(a, 0.0) for a in z))
 
 
 # Section 8 ------------------------------------------------------------------
@@ -479,14 +430,6 @@ def gaussian_divergence(mean, scale, prior_mean, prior_scale):
     return float(total)
 
 
-# Section 5 ------------------------------------------------------------------
-
-
-def cell_share(delta, j):
-    """delta / (j (j + 1)) for cell j >= 1."""
-    return delta / (j * (j + 1))
-
-
 # The grids, the risk, and whole rows -----------------------------------------------------------
 
 
@@ -510,8 +453,8 @@ def at_best(terms, margin, delta, exponents=EXPONENTS):
     """Least total over the margins, at the share of each; (total, alpha, delta that was left)."""
     if margin != "auto":
         return paper.total(terms(margin, delta)), margin, delta
-    cells = [(2.0**e, delta * share_of(e)) for e in exponents]
-    return min((paper.total(terms(alpha, left)), alpha, left) for alpha, left in cells)
+    bins = [(2.0**e, delta * share_of(e)) for e in exponents]
+    return min((paper.total(terms(alpha, left)), alpha, left) for alpha, left in bins)
 
 
 def minimised(function, low=-12.0, high=12.0):

@@ -1,33 +1,47 @@
-"""Generalization bounds: pure functions of sample statistics and of what was fixed beforehand."""
+"""Generalization bounds, one class each: pure functions of plain numbers.
 
-from __future__ import annotations
-
-from collections.abc import Callable
+A bound knows a :class:`SampleStatistics`, the evidence that it asked for, and what was fixed
+beforehand, a :class:`Setting`. A new one is a class with :func:`register` on top.
+"""
 
 from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
-from sklearn_rnnbound.bounds.comparison import chen2019, golowich2018, trivial, zhang2018
-from sklearn_rnnbound.bounds.holdout import holdout
-from sklearn_rnnbound.bounds.localized import localized
-from sklearn_rnnbound.bounds.occam import occam
-from sklearn_rnnbound.bounds.pac_bayes import pac_bayes
-from sklearn_rnnbound.bounds.paper import theorem2, theorem3
-from sklearn_rnnbound.bounds.peeling import peeling
-from sklearn_rnnbound.bounds.refined import refined
+from sklearn_rnnbound.bounds._rule import BOUNDS, BoundRule, Trial, register
+from sklearn_rnnbound.bounds._sample import SampleStatistics
 
-__all__ = ["BOUNDS", "Bound", "NotApplicableError", "Setting", "Term"]
+# In the order of reports.
+# isort: off
+from sklearn_rnnbound.bounds.paper import Theorem2, Theorem3
+from sklearn_rnnbound.bounds.refined import Refined
+from sklearn_rnnbound.bounds.peeling import Peeling
+from sklearn_rnnbound.bounds.localized import Localized
+from sklearn_rnnbound.bounds.golowich import Golowich2018
+from sklearn_rnnbound.bounds.trivial import Trivial
+from sklearn_rnnbound.bounds.orders import Chen2019, Zhang2018
+from sklearn_rnnbound.bounds.holdout import Holdout
+from sklearn_rnnbound.bounds.occam import Occam
+from sklearn_rnnbound.bounds.pac_bayes import PacBayes
+# isort: on
 
-#: Every bound by name; a bound is a function of (SampleStatistics, Setting).
-BOUNDS: dict[str, Callable[..., Bound]] = {
-    "theorem2": theorem2,
-    "theorem3": theorem3,
-    "refined": refined,
-    "peeling": peeling,
-    "localized": localized,
-    "golowich2018": golowich2018,
-    "trivial": trivial,
-    "zhang2018": zhang2018,
-    "chen2019": chen2019,
-    "holdout": holdout,
-    "occam": occam,
-    "pac_bayes": pac_bayes,
-}
+__all__ = [
+    "BOUNDS",
+    "Bound",
+    "BoundRule",
+    "Chen2019",
+    "Golowich2018",
+    "Holdout",
+    "Localized",
+    "NotApplicableError",
+    "Occam",
+    "PacBayes",
+    "Peeling",
+    "Refined",
+    "SampleStatistics",
+    "Setting",
+    "Term",
+    "Theorem2",
+    "Theorem3",
+    "Trial",
+    "Trivial",
+    "Zhang2018",
+    "register",
+]

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["Bound", "Norm", "NotApplicableError", "Setting", "Term", "confidence_text"]
+from sklearn_rnnbound.properties import Property
+
+__all__ = [
+    "Bound",
+    "Norm",
+    "NotApplicableError",
+    "Setting",
+    "Term",
+    "certificate",
+    "confidence_text",
+]
 
 #: The l1 radius of a row or its sign budgets (beta+, beta-).
 Norm = float | tuple[float, float]
@@ -152,16 +163,20 @@ class Setting:
         B with ||x||_inf <= B almost surely.
     min_eigenvalue_known : bool
         Whether the smallest eigenvalue of the second moment was known beforehand.
-    activation : {"relu", "tanh"}
-        Activation of the hidden units.
+    properties : frozenset of Property
+        What was proved for the cell; nothing else may be taken for granted.
+    cell : str
+        What messages call the cell.
+    box_width : float or None
+        Relative width of the box around weights that other data have trained; None: no box.
     noise : {"gaussian", "uniform", "laplace"}
         Law of the input noise.
     noise_std : float
         Its standard deviation sigma.
     margin : float or "auto"
         alpha, or "auto": the best of the grid of :mod:`sklearn_rnnbound.bounds.union`.
-    margin_cells : sequence of int
-        Exponents of the cells of that grid to look at; empty: all. Each has its share of delta,
+    margin_bins : tuple of int
+        Exponents of the bins of that grid to look at; empty: all. Each has its share of delta,
         however few are looked at.
     delta : float
         Probability with which a bound may fail.
@@ -176,14 +191,43 @@ class Setting:
     unit_types: int = 1
     input_bound: float | None = None
     min_eigenvalue_known: bool = False
-    activation: str = "relu"
+    properties: frozenset[Property] = frozenset()
+    cell: str = "this cell"
+    box_width: float | None = None
     noise: str = "gaussian"
     noise_std: float = 0.0
     margin: float | str = "auto"
-    margin_cells: tuple[int, ...] = ()
+    margin_bins: tuple[int, ...] = ()
     delta: float = 0.05
     notes: tuple[str, ...] = ()
 
 
 class NotApplicableError(ValueError):
     """A bound does not cover the network, or lacks data that it needs."""
+
+
+def certificate(
+    name: str, setting: Setting, prices: dict[str, float], lines: Sequence[str], reason: str
+) -> Bound:
+    """A certificate without a margin, told as it grows.
+
+    `prices` holds the empirical risk, and under the name of every further term what it makes of the
+    bound; the last one is the value. The reason is told where it is vacuous.
+    """
+    *_, value = prices.values()
+    terms: list[Term] = []
+    before = 0.0
+    for term, after in prices.items():
+        terms.append(Term(term, after - before, "n^-1/2" if terms else "n^0"))
+        before = after
+    return Bound(
+        name=name,
+        value=value,
+        kind="certified",
+        terms=tuple(terms),
+        margin=None,
+        delta=setting.delta,
+        assumptions=(*setting.notes, *lines),
+        vacuous=value >= 1,
+        reason=reason if value >= 1 else "",
+    )

@@ -18,25 +18,10 @@ _PLAIN = 1e-50, 1e50
 def power_sum(beta_w: float, weights: np.ndarray, *factors: float) -> float:
     """Product of the factors and of sum_{s=0}^{L-1} weights_s beta_w^s, all of them >= 0.
 
-    The sum alone may overflow, or the factors underflow, where the product does not: beyond a
-    safe range it is taken in logarithms, and it is inf where the product itself overflows.
+    The sum alone may overflow, or the factors underflow, where the product does not: beyond a safe
+    range it is taken in logarithms, and it is inf where the product itself overflows. The weights
+    (L,) begin with that of power 0.
 
-    Parameters
-    ----------
-    beta_w : float
-        Base of the powers.
-    weights : ndarray of shape (L,)
-        Weight of every power, from power 0 on.
-    *factors : float
-        Factors of the whole sum.
-
-    Returns
-    -------
-    total : float
-        The product.
-
-    Examples
-    --------
     >>> power_sum(0.5, np.ones(3), 2.0)
     3.5
     """
@@ -60,24 +45,10 @@ def power_sum(beta_w: float, weights: np.ndarray, *factors: float) -> float:
 
 
 def kl_inverse(q: float, c: float) -> float:
-    """Largest p with kl(q || p) <= c, rounded upward.
+    """Largest p in [q, 1] with kl(q || p) <= c, rounded upward, for a risk q and a budget c >= 0.
 
     ``kl(q || p) = q ln(q/p) + (1-q) ln((1-q)/(1-p))`` is the relative entropy of two coins.
 
-    Parameters
-    ----------
-    q : float
-        Empirical risk, in [0, 1].
-    c : float
-        Budget, >= 0; inf gives 1.
-
-    Returns
-    -------
-    p : float
-        Upper bound on the risk, in [q, 1].
-
-    Examples
-    --------
     >>> round(kl_inverse(0.0, 0.1), 4)  # 1 - exp(-0.1)
     0.0952
     """
@@ -94,20 +65,9 @@ def kl_inverse(q: float, c: float) -> float:
 def end_of(holds: Callable[[float], bool], inside: float, outside: float) -> float:
     """End of an interval on which a condition holds, rounded upward.
 
-    Parameters
-    ----------
-    holds : callable
-        The condition, which ends to hold somewhere between the two numbers.
-    inside, outside : float
-        Numbers below and above the end, without a look at the condition there.
+    It lies between two numbers, `inside` and `outside`, at which nobody looks: the smallest number
+    at which the condition does not hold, or `outside`.
 
-    Returns
-    -------
-    end : float
-        Smallest number at which it does not hold, or `outside`.
-
-    Examples
-    --------
     >>> end_of(lambda p: p * p < 2, 0.0, 2.0) == math.sqrt(2)
     True
     """

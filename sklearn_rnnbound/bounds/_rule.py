@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,12 @@ BOUNDS: dict[str, BoundRule] = {}
 
 #: Weights by name, as arrays.
 Weights = Mapping[str, np.ndarray]
+
+# The data that a bound may need, and the arguments that bring them.
+_MISSING = {
+    "test": "test data: pass X_test and y_test",
+    "train": "the training data: pass X_train and y_train",
+}
 
 
 class Trial(Protocol):
@@ -38,19 +44,28 @@ class Trial(Protocol):
         Number of samples that these have learned from.
     prior_mean : dict of ndarray
         Weights that do not depend on the sample: the reference, or the initial weights.
+    rows_per_draw : int
+        Number of training rows that meet the same draw of random weights.
     n_train, n_test : int
         Number of training samples, and of test samples; 0 where these are absent.
     """
 
-    setting: Setting
-    weights: Weights
-    reference: Weights | None
-    n_reference: int
-    n_train: int
-    n_test: int
-
+    @property
+    def setting(self) -> Setting: ...
+    @property
+    def weights(self) -> Weights: ...
+    @property
+    def reference(self) -> Weights | None: ...
+    @property
+    def n_reference(self) -> int: ...
+    @property
+    def n_train(self) -> int: ...
+    @property
+    def n_test(self) -> int: ...
     @property
     def prior_mean(self) -> Weights: ...
+    @property
+    def rows_per_draw(self) -> int: ...
 
     def train_errors(self, weights: Weights) -> int:
         """Number of errors of other weights on the training data."""
@@ -64,12 +79,8 @@ class Trial(Protocol):
         The weights have the trained ones as their mean, and the standard deviation `std`.
         """
 
-    @property
-    def rows_per_draw(self) -> int:
-        """Number of training rows that meet the same draw of the weights."""
-
     def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
-        """Progress bar that is told how many of `total` steps were done since the last call."""
+        """Progress bar; what it yields is told how many of `total` steps were done since."""
 
 
 class BoundRule:
@@ -87,6 +98,8 @@ class BoundRule:
         The network whose error it bounds.
     order_only : bool
         Whether its constants are unknown, so that only its growth means something.
+    prior_from_seed : bool
+        Whether it rests on the initial weights, so that a search must not choose among their draws.
     """
 
     name: ClassVar[str]
@@ -94,40 +107,25 @@ class BoundRule:
     data: ClassVar[str] = ""
     speaks_of: ClassVar[str] = "trained"
     order_only: ClassVar[bool] = False
+    prior_from_seed: ClassVar[bool] = False
 
     def obstacle(self, setting: Setting) -> str | None:
-        """Why the bound does not apply, or None.
-
-        Parameters
-        ----------
-        setting : Setting
-            What was fixed beforehand; all that decides it.
-
-        Returns
-        -------
-        reason : str or None
-            A line for people.
-        """
-        if self.needs_property is None or self.needs_property in setting.properties:
+        """Why the bound does not apply, in a line for people, or None; the setting decides it."""
+        needed = self.needs_property
+        if needed is None or needed in setting.properties:
             return None
         return (
-            f"{self.name} is proved for {self.needs_property.name} cells "
-            f"({self.needs_property.meaning}), and {setting.cell} is not known to be one"
+            f"{self.name} is proved for {needed.name} cells, such as {needed.example}, and "
+            f"{setting.cell} is not known to be one"
         )
 
+    @property
+    def lacks_data(self) -> str:
+        """The line that says what to pass."""
+        return f"{self.name} needs {_MISSING[self.data]}"
+
     def evidence(self, trial: Trial) -> Any:
-        """What the bound needs of its data; None for bounds that need none.
-
-        Parameters
-        ----------
-        trial : Trial
-            The data, and networks to be tried on them.
-
-        Returns
-        -------
-        evidence : object
-            Plain numbers, handed on to the call.
-        """
+        """What the bound needs of its data, as plain numbers; None for bounds that need none."""
         return None
 
     def test_error(self, sample: SampleStatistics, evidence: Any, setting: Setting) -> float | None:
@@ -154,10 +152,12 @@ class BoundRule:
         Raises
         ------
         NotApplicableError
-            When :meth:`obstacle` has something against it.
+            When :meth:`obstacle` has something against it, or its data are missing.
         """
         if obstacle := self.obstacle(setting):
             raise NotApplicableError(obstacle)
+        if self.data and evidence is None:
+            raise NotApplicableError(self.lacks_data)
         return self.bound(sample, evidence, setting)
 
     def bound(self, sample: SampleStatistics, evidence: Any, setting: Setting) -> Bound:
@@ -165,7 +165,10 @@ class BoundRule:
         raise NotImplementedError
 
 
-def register(rule: type[BoundRule]) -> type[BoundRule]:
+Rule = TypeVar("Rule", bound=BoundRule)
+
+
+def register(rule: type[Rule]) -> type[Rule]:
     """Class decorator that puts a bound into :data:`BOUNDS`."""
     BOUNDS[rule.name] = rule()
     return rule

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from scipy.special import betaincc
 
-from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
+from sklearn_rnnbound.bounds._bound import Bound, Setting, certificate
 from sklearn_rnnbound.bounds._numeric import end_of
+from sklearn_rnnbound.bounds._rule import BoundRule, Trial, register
+from sklearn_rnnbound.bounds._sample import SampleStatistics
 
-if TYPE_CHECKING:
-    from sklearn_rnnbound.statistics import SampleStatistics
-
-__all__ = ["binomial_tail_inverse", "holdout"]
+__all__ = ["Holdout", "HoldoutCounts", "binomial_tail_inverse"]
 
 
 def binomial_tail_inverse(n_errors: int, n: int, delta: float) -> float:
     """Largest p with P[Binomial(n, p) <= n_errors] >= delta, rounded upward (Langford 2005).
 
-    Parameters
-    ----------
-    n_errors, n : int
-        Number of errors K among n samples.
-    delta : float
-        Probability with which the bound may fail.
+    It is the ``1 - delta`` quantile of Beta(K + 1, n - K) for K errors; 1 when every sample is one.
 
-    Returns
-    -------
-    p : float
-        ``1 - delta`` quantile of Beta(K + 1, n - K); 1 when every sample is an error.
-
-    Examples
-    --------
     >>> round(binomial_tail_inverse(0, 10, 0.05), 4)  # 1 - 0.05^(1/10)
     0.2589
     """
@@ -40,46 +27,41 @@ def binomial_tail_inverse(n_errors: int, n: int, delta: float) -> float:
     return end_of(lambda p: betaincc(n_errors + 1, n - n_errors, p) >= delta, 0.0, 1.0)
 
 
-def holdout(sample: SampleStatistics, setting: Setting) -> Bound:
-    """Binomial tail inversion on held-out data (Langford 2005).
+@dataclass(frozen=True)
+class HoldoutCounts:
+    """Errors on held-out data.
 
     Parameters
     ----------
-    sample : SampleStatistics
-        What the data contribute; its `holdout` counts.
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    bound : Bound
-        Certified; terms ``empirical_risk`` (the share of held-out errors) and ``confidence``.
-
-    Raises
-    ------
-    NotApplicableError
-        Without held-out data.
+    n_errors, n_samples : int
+        Number of errors, and of samples.
     """
-    counts = sample.holdout
-    if counts is None:
-        raise NotApplicableError("holdout needs test data: pass X_test and y_test")
-    risk = counts.n_errors / counts.n_samples
-    value = binomial_tail_inverse(counts.n_errors, counts.n_samples, setting.delta)
-    return Bound(
-        name="holdout",
-        value=value,
-        kind="certified",
-        terms=(
-            Term("empirical_risk", risk, "n^0"),
-            Term("confidence", value - risk, "n^-1/2"),
-        ),
-        margin=None,
-        delta=setting.delta,
-        assumptions=(
-            *setting.notes,
-            f"{counts.n_errors} errors on {counts.n_samples} held-out samples, assumed to have had "
-            "no part in training or selection",
-        ),
-        vacuous=value >= 1,
-        reason="Every held-out sample is an error." if value >= 1 else "",
-    )
+
+    n_errors: int
+    n_samples: int
+
+
+@register
+class Holdout(BoundRule):
+    """Binomial tail inversion on held-out data (Langford 2005).
+
+    ``P[M <= 0]`` is at most the largest p with ``P[Binomial(n, p) <= number of errors] >= delta``.
+    """
+
+    name = "holdout"
+    data = "test"
+
+    def evidence(self, trial: Trial) -> HoldoutCounts:
+        """Errors of the trained network on the test data."""
+        return HoldoutCounts(trial.test_errors(trial.weights), trial.n_test)
+
+    def bound(self, sample: SampleStatistics, evidence: HoldoutCounts, setting: Setting) -> Bound:
+        """Terms ``empirical_risk`` (the share of held-out errors) and ``confidence``."""
+        risk = evidence.n_errors / evidence.n_samples
+        value = binomial_tail_inverse(evidence.n_errors, evidence.n_samples, setting.delta)
+        line = (
+            f"{evidence.n_errors} errors on {evidence.n_samples} held-out samples, assumed to "
+            "have had no part in training or selection"
+        )
+        prices = {"empirical_risk": risk, "confidence": value}
+        return certificate(self.name, setting, prices, [line], "Every held-out sample is an error.")

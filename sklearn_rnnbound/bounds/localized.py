@@ -7,21 +7,17 @@ docs/theory/localized.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting
-from sklearn_rnnbound.bounds.margin import (
-    at_best_margin,
-    complexity_factor,
-    ramp_terms,
-)
+from sklearn_rnnbound.bounds._bound import Bound, Setting
+from sklearn_rnnbound.bounds._rule import BoundRule, register
+from sklearn_rnnbound.bounds._sample import SampleStatistics
+from sklearn_rnnbound.bounds.margin import complexity_factor, ramp_bound
+from sklearn_rnnbound.properties import INTERVAL
 
-if TYPE_CHECKING:
-    from sklearn_rnnbound.statistics import SampleStatistics
-
-__all__ = ["box_complexity", "localized"]
+__all__ = ["Localized", "box_complexity"]
 
 #: Smallest and largest value of every weight.
 Interval = tuple[np.ndarray, np.ndarray]
@@ -64,60 +60,56 @@ def box_complexity(
     return scale_v @ D + half_v @ previous
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def localized(sample: SampleStatistics, setting: Setting) -> Bound:
+@register
+class Localized(BoundRule):
     """Bound for networks in a box around weights learned on disjoint data (Theorem I).
 
     ``P[M <= 0] <= (1/n) sum Phi_alpha(M_i) + (2/alpha) R + 3 sqrt(ln(2/delta) / (2n))`` for two
     classes, with R for the scalar score; for more, ``(4/alpha) sum_y R_y``.
-
-    Parameters
-    ----------
-    sample : SampleStatistics
-        What the data and the weights contribute.
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    bound : Bound
-        Certified; terms ``empirical_risk``, ``complexity`` and ``confidence``.
-
-    Raises
-    ------
-    NotApplicableError
-        When the network was not fitted in a box.
     """
-    box = sample.box
-    if box is None:
-        raise NotApplicableError(
-            "localized needs weights learned on other data: pass prior=FrozenEstimator(clf) and "
-            "box_width"
-        )
-    U, W, V = (
-        (low.astype(np.float64), high.astype(np.float64))
-        for low, high in zip(box.lower, box.upper, strict=True)
-    )
-    factor = complexity_factor(sample.n_classes)
-    if sample.n_classes == 2:
-        (low_0, low_1), (high_0, high_1) = V
-        V = (low_1 - high_0)[None], (high_1 - low_0)[None]
-    else:
-        # 4 sum_y R_y in place of 4 k max_y R_y.
-        factor = 4.0
-    X_norms = np.sqrt(sample.clean.square_sums)
-    # nan where inf met zero on the way: the assembly reads it as inf.
-    complexity = float(box_complexity(X_norms, box.hidden_norms, U, W, V).sum())
 
-    terms = ramp_terms(sample.clean.margins, factor * complexity / sample.n_samples)
-    return at_best_margin(
-        "localized",
-        setting,
-        terms,
-        share=1.0,
-        certified=True,
-        lines=(
+    name = "localized"
+    needs_property = INTERVAL
+
+    def obstacle(self, setting: Setting) -> str | None:
+        """A cell that it is not proved for, or no box."""
+        if obstacle := super().obstacle(setting):
+            return obstacle
+        if setting.box_width is None:
+            return (
+                "localized needs weights learned on other data: pass prior=FrozenEstimator(clf) "
+                "and box_width"
+            )
+        return None
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def bound(self, sample: SampleStatistics, evidence: Any, setting: Setting) -> Bound:
+        """Terms ``empirical_risk``, ``complexity`` and ``confidence``."""
+        box = sample.box
+        assert box is not None  # a setting with a box has held the weights in it
+        U, W, V = (
+            (box.lower[name].astype(np.float64), box.upper[name].astype(np.float64))
+            for name in "UWV"
+        )
+        factor = complexity_factor(sample.n_classes)
+        if sample.n_classes == 2:
+            (low_0, low_1), (high_0, high_1) = V
+            V = (low_1 - high_0)[None], (high_1 - low_0)[None]
+        else:
+            # 4 sum_y R_y in place of 4 k max_y R_y.
+            factor = 4.0
+        X_norms = np.sqrt(sample.clean.square_sums)
+        # nan where inf met zero on the way: the assembly reads it as inf.
+        complexity = float(box_complexity(X_norms, box.hidden_norms, U, W, V).sum())
+        line = (
             f"every weight stays in w (1 +- {box.width / 2:g}) for weights w learned on "
-            f"up to {box.n_prior} samples, assumed disjoint from these",
-        ),
-    )
+            f"up to {box.n_reference} samples, assumed disjoint from these"
+        )
+        return ramp_bound(
+            self.name,
+            setting,
+            sample.clean.margins,
+            factor * complexity / sample.n_samples,
+            share=1.0,
+            lines=[line],
+        )

@@ -10,22 +10,24 @@ and alpha is fixed beforehand or picked from a grid that delta pays for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
 from sklearn_rnnbound.bounds._numeric import log_of
-from sklearn_rnnbound.bounds.union import EXPONENTS, best_margin
+from sklearn_rnnbound.bounds._sample import SampleStatistics
+from sklearn_rnnbound.bounds.union import EXPONENTS, best_margin, row_radii
 
 __all__ = [
     "at_best_margin",
     "complexity_factor",
     "confidence",
     "indicator_risk",
+    "ramp_bound",
     "ramp_risk",
-    "ramp_terms",
+    "score_radii",
 ]
 
 #: An empirical risk as a function of the margin alpha.
@@ -75,38 +77,15 @@ def complexity_factor(n_classes: int) -> float:
     return 2.0 if n_classes == 2 else 4.0 * n_classes
 
 
-def ramp_terms(
-    margins: np.ndarray, complexity: float, *, rate: str = "n^-1/2", noise: float | None = None
-) -> Terms:
-    """Addends of a bound by ramp risk, complexity and confidence.
-
-    Parameters
-    ----------
-    margins : ndarray of shape (n,)
-        M(x_i, y_i).
-    complexity : float
-        Complexity of the scores times its factor.
-    rate : str
-        How it changes with n.
-    noise : float or None
-        What the noise may move the scores by; None: no such term.
-
-    Returns
-    -------
-    terms : callable
-        The addends for (alpha, ln of what is left of delta).
-    """
-    risk = ramp_risk(margins)
-
-    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-        return (
-            Term("empirical_risk", risk(alpha), "n^0"),
-            Term("complexity", complexity / alpha, rate),
-            *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
-            Term("confidence", confidence(log_delta, len(margins)), "n^-1/2"),
-        )
-
-    return terms
+def score_radii(
+    sample: SampleStatistics, setting: Setting
+) -> tuple[dict[str, float], float, list[str]]:
+    """Radii of the rows of U, W and of the scores, their share of delta, and the lines for it."""
+    radii, share, lines = row_radii(sample, setting)
+    if sample.n_classes == 2 and setting.unit_types == 1:
+        # The row V_1 - V_0 of the scalar score.
+        radii["beta_v"] *= 2
+    return radii, share, lines
 
 
 def at_best_margin(
@@ -116,29 +95,13 @@ def at_best_margin(
     *,
     share: float,
     certified: bool,
-    lines: tuple[str, ...],
+    lines: Sequence[str],
 ) -> Bound:
     """Put a bound together at its fixed margin or at the best of the grid.
 
-    Parameters
-    ----------
-    name : str
-        Key of :data:`sklearn_rnnbound.BOUNDS`.
-    setting : Setting
-        What was fixed beforehand.
-    terms : callable
-        Addends for (alpha, ln of what is left of delta).
-    share : float
-        What the grids of the norms left of delta.
-    certified : bool
-        Whether the bound is a certificate rather than a plug-in estimate.
-    lines : tuple of str
-        Assumptions, besides the setting's notes and the margin.
-
-    Returns
-    -------
-    bound : Bound
-        The bound; where it is vacuous, the reason names its largest term.
+    `terms` gives the addends for (alpha, ln of what is left of delta), `share` is what the grids of
+    the norms left of delta, and `lines` are assumptions beside the setting's notes and the margin.
+    Where the bound is vacuous, the reason names its largest term.
     """
     log_delta = log_of(setting.delta) + math.log(share)
 
@@ -150,27 +113,54 @@ def at_best_margin(
     def value(alpha: float, margin_share: float) -> float:
         return sum(term.value for term in addends(alpha, margin_share))
 
-    alpha, margin_share, line = best_margin(
-        setting.margin, value, setting.margin_cells or EXPONENTS
-    )
+    alpha, margin_share, line = best_margin(setting.margin, value, setting.margin_bins or EXPONENTS)
     total = value(alpha, margin_share)
-    bound = Bound(
+    found = addends(alpha, margin_share)
+    return Bound(
         name=name,
         value=total,
         kind="certified" if certified else "plug_in",
-        terms=addends(alpha, margin_share),
+        terms=found,
         margin=alpha,
         delta=setting.delta,
         assumptions=(*setting.notes, *lines, line),
         vacuous=total >= 1,
-        reason="",
+        reason=largest_term(found) if total >= 1 else "",
     )
-    return bound.explained(largest_term(bound)) if bound.vacuous else bound
 
 
-def largest_term(bound: Bound) -> str:
-    """Sentence that names the largest term of a bound."""
-    term = max(bound.terms, key=lambda term: term.value)
+def ramp_bound(
+    name: str,
+    setting: Setting,
+    margins: np.ndarray,
+    complexity: float,
+    *,
+    share: float,
+    lines: Sequence[str],
+    rate: str = "n^-1/2",
+    noise: float | None = None,
+) -> Bound:
+    """Certificate by ramp risk, complexity and confidence, and by noise unless it is None.
+
+    `complexity` is that of the scores times its factor, and changes with n at its `rate`; `noise`
+    is what the noise may move the scores by. Share and lines are as in :func:`at_best_margin`.
+    """
+    risk = ramp_risk(margins)
+
+    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
+        return (
+            Term("empirical_risk", risk(alpha), "n^0"),
+            Term("complexity", complexity / alpha, rate),
+            *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
+            Term("confidence", confidence(log_delta, len(margins)), "n^-1/2"),
+        )
+
+    return at_best_margin(name, setting, terms, share=share, certified=True, lines=lines)
+
+
+def largest_term(terms: Sequence[Term]) -> str:
+    """Sentence that names the largest of the terms."""
+    term = max(terms, key=lambda term: term.value)
     if term.name == "empirical_risk":
         return "A smaller margin would leave more samples safe, but at a larger complexity."
     return f"Its largest term is {term.name.replace('_', ' ')}, {term.value:.4g}."

@@ -8,19 +8,18 @@ then for each matrix the exponent, the number of non-zero entries, their places 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaln
 
-from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
+from sklearn_rnnbound.bounds._bound import Bound, Setting, certificate
 from sklearn_rnnbound.bounds._numeric import kl_inverse, log_of
-from sklearn_rnnbound.bounds.union import cell_exponent, cell_share
+from sklearn_rnnbound.bounds._rule import BoundRule, Trial, register
+from sklearn_rnnbound.bounds._sample import SampleStatistics
+from sklearn_rnnbound.bounds.union import bin_exponent, bin_share
 
-if TYPE_CHECKING:
-    from sklearn_rnnbound.statistics import QuantizedErrors, SampleStatistics
-
-__all__ = ["BITS", "best_code", "occam", "occam_kl", "quantized"]
+__all__ = ["BITS", "Occam", "QuantizedErrors", "occam_kl", "quantized"]
 
 #: Numbers of bits of a non-zero entry, sign included, that the code knows; all alike in price.
 BITS = range(1, 17)
@@ -52,14 +51,14 @@ def quantized(difference: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
     """
     largest = float(np.abs(difference).max())
     # The largest entry is at most 2^(bits-1) then.
-    exponent = cell_exponent(largest) - (bits - 1)
+    exponent = bin_exponent(largest) - (bits - 1)
     integers = np.round(np.ldexp(difference, -exponent))
     if not integers.any():
         exponent = 0
     n_entries, n_non_zero = difference.size, int(np.count_nonzero(integers))
     places = gammaln(n_entries + 1) - gammaln(n_non_zero + 1) - gammaln(n_entries - n_non_zero + 1)
     length = (
-        -math.log(cell_share(exponent))
+        -math.log(bin_share(exponent))
         + math.log(n_entries + 1)
         + float(places)
         + n_non_zero * bits * math.log(2)
@@ -68,84 +67,114 @@ def quantized(difference: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
 
 
 def occam_kl(risk: float, length: float, n: int, delta: float) -> float:
-    """Bound on the risk of one network of a fixed code.
+    """Bound on the risk of one network of a fixed code, described in `length` nats.
 
-    Parameters
-    ----------
-    risk : float
-        Its empirical risk.
-    length : float
-        Length of its description in nats.
-    n : int
-        Number of samples.
-    delta : float
-        Probability with which the bound may fail.
+    It is the largest p with ``kl(risk || p) <= (length + ln(2 sqrt(n) / delta)) / n``.
 
-    Returns
-    -------
-    p : float
-        Largest p with ``kl(risk || p) <= (length + ln(2 sqrt(n) / delta)) / n``.
-
-    Examples
-    --------
     >>> round(occam_kl(0.25, 64 * math.log(2), 20_000, 0.05), 4)
     0.2824
     """
     return kl_inverse(risk, (length + math.log(2 * math.sqrt(n)) - log_of(delta)) / n)
 
 
-def best_code(sample: SampleStatistics, delta: float) -> QuantizedErrors:
-    """The quantised network of the smallest bound; there must be one."""
-    n = sample.n_samples
-    return min(
-        sample.quantized, key=lambda code: occam_kl(code.n_errors / n, code.length, n, delta)
-    )
-
-
-def occam(sample: SampleStatistics, setting: Setting) -> Bound:
-    """Occam-kl bound for the fitted network with quantised weights.
+@dataclass(frozen=True)
+class QuantizedErrors:
+    """The network with quantised weights.
 
     Parameters
     ----------
-    sample : SampleStatistics
-        What the data contribute; its `quantized` networks.
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    bound : Bound
-        Certified, for the quantised deterministic network; terms ``empirical_risk``,
-        ``complexity`` (the share of the description) and ``confidence``.
-
-    Raises
-    ------
-    NotApplicableError
-        Without the training data, on which the quantised network is tried.
+    bits : int
+        Bits of a non-zero entry.
+    length : float
+        Length of the whole description in nats.
+    n_errors : int
+        Number of errors on the training sample.
+    reference : str
+        What the description starts from, in words.
+    test_error : float or None
+        Share of errors on test data, where they were given.
     """
-    if not sample.quantized:
-        raise NotApplicableError("occam needs the training data: pass X_train and y_train")
-    n, delta = sample.n_samples, setting.delta
-    best = best_code(sample, delta)
-    risk = best.n_errors / n
-    described = kl_inverse(risk, best.length / n)
-    value = occam_kl(risk, best.length, n, delta)
-    line = (
-        f"speaks of the network with rounded weights, {best.bits} bits each where not zero, "
-        f"described in {best.length / math.log(2):.0f} bits {best.reference}"
-    )
-    return Bound(
-        name="occam",
-        value=value,
-        kind="certified",
-        terms=(
-            Term("empirical_risk", risk, "n^0"),
-            Term("complexity", described - risk, "n^-1/2"),
-            Term("confidence", value - described, "n^-1/2"),
-        ),
-        margin=None,
-        delta=delta,
-        assumptions=(*setting.notes, line),
-        vacuous=value >= 1,
-        reason="The description is longer than the sample supports." if value >= 1 else "",
-    )
+
+    bits: int
+    length: float
+    n_errors: int
+    reference: str
+    test_error: float | None = None
+
+
+@register
+class Occam(BoundRule):
+    """Occam-kl bound for the fitted network with quantised weights.
+
+    Its risk is at most the largest p with ``kl(empirical risk || p) <= (length of the description
+    + ln(2 sqrt(n) / delta)) / n``, the length in nats.
+    """
+
+    name = "occam"
+    data = "train"
+    speaks_of = "rounded"
+
+    def evidence(self, trial: Trial) -> tuple[QuantizedErrors, ...]:
+        """The network rounded to every number of bits that the code knows."""
+        reference, words = trial.reference, "from zero"
+        if reference is None:
+            reference = {name: np.zeros_like(weight) for name, weight in trial.weights.items()}
+        else:
+            words = (
+                f"from weights learned on up to {trial.n_reference} samples, assumed disjoint from "
+                "these"
+            )
+        networks = []
+        with trial.progress("quantised networks", len(BITS)) as advance:
+            for bits in BITS:
+                codes = {
+                    name: quantized(weight - reference[name], bits)
+                    for name, weight in trial.weights.items()
+                }
+                rounded = {name: reference[name] + code for name, (code, _) in codes.items()}
+                networks.append(
+                    QuantizedErrors(
+                        bits=bits,
+                        length=math.log(len(BITS)) + sum(length for _, length in codes.values()),
+                        n_errors=trial.train_errors(rounded),
+                        reference=words,
+                        test_error=(
+                            trial.test_errors(rounded) / trial.n_test if trial.n_test else None
+                        ),
+                    )
+                )
+                advance(1)
+        return tuple(networks)
+
+    def test_error(
+        self, sample: SampleStatistics, evidence: tuple[QuantizedErrors, ...], setting: Setting
+    ) -> float | None:
+        """Test error of the quantised network of the smallest bound."""
+        return _best(evidence, sample.n_samples, setting.delta).test_error
+
+    def bound(
+        self, sample: SampleStatistics, evidence: tuple[QuantizedErrors, ...], setting: Setting
+    ) -> Bound:
+        """Terms ``empirical_risk``, ``complexity`` (of the description) and ``confidence``."""
+        n, delta = sample.n_samples, setting.delta
+        best = _best(evidence, n, delta)
+        risk = best.n_errors / n
+        described = kl_inverse(risk, best.length / n)
+        value = occam_kl(risk, best.length, n, delta)
+        line = (
+            f"speaks of the network with rounded weights, {best.bits} bits each where not zero, "
+            f"described in {best.length / math.log(2):.0f} bits {best.reference}"
+        )
+        prices = {"empirical_risk": risk, "complexity": described, "confidence": value}
+        return certificate(
+            self.name,
+            setting,
+            prices,
+            [line],
+            "The description is longer than the sample supports.",
+        )
+
+
+def _best(networks: tuple[QuantizedErrors, ...], n: int, delta: float) -> QuantizedErrors:
+    """The quantised network of the smallest bound."""
+    return min(networks, key=lambda code: occam_kl(code.n_errors / n, code.length, n, delta))

@@ -8,35 +8,34 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from sklearn_rnnbound.bounds._bound import Bound, NotApplicableError, Setting, Term
+from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
 from sklearn_rnnbound.bounds._numeric import power_sum
+from sklearn_rnnbound.bounds._rule import BoundRule, register
+from sklearn_rnnbound.bounds._sample import InputSums, SampleStatistics
 from sklearn_rnnbound.bounds.margin import (
     at_best_margin,
     confidence,
     indicator_risk,
     ramp_risk,
 )
-from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii
-
-if TYPE_CHECKING:
-    from sklearn_rnnbound.statistics import InputSums, SampleStatistics
+from sklearn_rnnbound.bounds.union import fixed_or_bin, row_radii
+from sklearn_rnnbound.properties import HOMOGENEOUS
 
 __all__ = [
     "NEVER_BELOW_ONE",
+    "Theorem2",
+    "Theorem3",
     "expected_max_noise",
     "fisher_rao_radius",
     "noise_part",
-    "relu_only",
     "remark6_radius",
     "rms_max_noise",
     "theorem1",
-    "theorem2",
-    "theorem3",
 ]
 
 #: Why the paper's bounds and their refined forms are vacuous.
@@ -66,9 +65,9 @@ def theorem1(
     n, n_steps : int
         Number of samples and of steps L.
     frobenius : float
-        ||X||_F.
+        ``||X||_F``.
     abs_sum : float
-        ||X^T||_1 = max_{t,j} sum_i |x_itj|.
+        ``||X^T||_1 = max_{t,j} sum_i |x_itj|``.
     r : float
         Radius of the Fisher-Rao norm.
     min_eigenvalue : float
@@ -191,23 +190,8 @@ def noise_part(
 ) -> tuple[float, str]:
     """What input noise may move a margin by (paper, Theorem 3, Remark 4), and the line about it.
 
-    Parameters
-    ----------
-    rows : float
-        How many rows of V a margin reads: 2 among the scores of k classes.
-    sample : SampleStatistics
-        The numbers L of steps and d of features.
-    setting : Setting
-        The law of the noise and its standard deviation.
-    beta_u, beta_w, beta_v : float
-        Row radii of U, W and V.
-
-    Returns
-    -------
-    noise : float
-        ``rows * sum_t beta_v beta_u beta_w^(L-t) E||eps_t||_inf``.
-    line : str
-        The assumption in words.
+    It is ``rows * sum_t beta_v beta_u beta_w^(L-t) E||eps_t||_inf`` for a margin that reads so many
+    rows of V: 2 among the scores of k classes.
     """
     max_noise = expected_max_noise(setting.noise, setting.noise_std, sample.n_features)
     noise = power_sum(beta_w, np.ones(sample.n_steps), rows, beta_v, beta_u, max_noise)
@@ -215,131 +199,146 @@ def noise_part(
     return noise, f"{law}, one fresh draw per sample"
 
 
-def theorem2(sample: SampleStatistics, setting: Setting) -> Bound:
+@register
+class Theorem2(BoundRule):
     """Generalization bound of a network trained without noise (paper, Theorem 2).
 
     With probability 1 - delta, ``P[M <= 0]`` is at most ``(1/n) sum 1[M_i <= alpha]``
     plus ``(4k/alpha)`` times the linear and the difference part of Theorem 1, plus
     ``3 sqrt(ln(2/delta) / (2n))``.
-
-    Parameters
-    ----------
-    sample : SampleStatistics
-        What the data and the weights contribute.
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    bound : Bound
-        Terms ``empirical_risk``, ``linear``, ``difference`` and ``confidence``.
-
-    Raises
-    ------
-    NotApplicableError
-        For an activation other than relu.
     """
-    return _bound("theorem2", sample, setting, None)
+
+    name = "theorem2"
+    needs_property = HOMOGENEOUS
+
+    @np.errstate(over="ignore")
+    def bound(self, sample: SampleStatistics, evidence: Any, setting: Setting) -> Bound:
+        """Terms ``empirical_risk``, ``linear``, ``difference`` and ``confidence``."""
+        X, n, k = sample.clean, sample.n_samples, sample.n_classes
+        given = _premises(sample, setting, X, with_noise=False)
+        eigenvalue = sample.min_eigenvalue
+        linear, difference = theorem1(
+            n=n,
+            n_steps=sample.n_steps,
+            frobenius=X.frobenius,
+            abs_sum=X.abs_sum,
+            r=given.r,
+            min_eigenvalue=eigenvalue,
+            **given.betas,
+        )
+        risk = indicator_risk(X.margins)
+
+        def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
+            return (
+                Term("empirical_risk", risk(alpha), "n^0"),
+                Term("linear", 4 * k * linear / alpha, "n^-1/2"),
+                Term("difference", 4 * k * difference / alpha, "n^0"),
+                Term("confidence", confidence(log_delta, n), "n^-1/2"),
+            )
+
+        bound = at_best_margin(
+            self.name,
+            setting,
+            terms,
+            share=given.share,
+            certified=given.certified,
+            lines=given.lines,
+        )
+        return _vacuous(bound, linear, eigenvalue)
 
 
-def theorem3(sample: SampleStatistics, setting: Setting) -> Bound:
+@register
+class Theorem3(BoundRule):
     """Generalization bound of a network trained with input noise (paper, Theorem 3, Remark 4).
 
     With probability 1 - delta, ``P[M <= 0]`` is at most ``(1/n) sum Phi_alpha(M(x_i + eps_i))``
     plus ``(2/alpha) sum_t beta_v beta_u beta_w^(L-t) E||eps_t||_inf`` plus ``(4k/alpha)`` times
     Theorem 1 on the noisy input with ``lambda_min + sigma^2``, plus
     ``3 sqrt(ln(2/delta) / (2n))``.
-
-    Parameters
-    ----------
-    sample : SampleStatistics
-        What the data and the weights contribute.
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    bound : Bound
-        Terms ``empirical_risk``, ``linear``, ``difference``, ``noise`` and ``confidence``.
-
-    Raises
-    ------
-    NotApplicableError
-        For an activation other than relu, or a network trained without noise.
     """
-    if sample.noisy is None:
-        raise NotApplicableError("theorem3 is about training with noise, and noise_std is 0")
-    return _bound("theorem3", sample, setting, sample.noisy)
+
+    name = "theorem3"
+    needs_property = HOMOGENEOUS
+
+    def obstacle(self, setting: Setting) -> str | None:
+        """A cell that it is not proved for, or training without noise."""
+        if obstacle := super().obstacle(setting):
+            return obstacle
+        if setting.noise_std == 0:
+            return "theorem3 is about training with noise, and noise_std is 0"
+        return None
+
+    @np.errstate(over="ignore")
+    def bound(self, sample: SampleStatistics, evidence: Any, setting: Setting) -> Bound:
+        """Terms ``empirical_risk``, ``linear``, ``difference``, ``noise`` and ``confidence``."""
+        assert sample.noisy is not None  # training with noise has seen noisy inputs
+        X, n, k = sample.noisy, sample.n_samples, sample.n_classes
+        given = _premises(sample, setting, X, with_noise=True)
+        # A larger eigenvalue makes the bound smaller: rather too small than inf.
+        variance = setting.noise_std * setting.noise_std
+        eigenvalue = min(sample.min_eigenvalue + variance, sys.float_info.max)
+        noise, line = noise_part(2.0, sample, setting, **given.betas)
+        linear, difference = theorem1(
+            n=n,
+            n_steps=sample.n_steps,
+            frobenius=X.frobenius,
+            abs_sum=X.abs_sum,
+            r=given.r,
+            min_eigenvalue=eigenvalue,
+            **given.betas,
+        )
+        risk = ramp_risk(X.margins)
+
+        def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
+            return (
+                Term("empirical_risk", risk(alpha), "n^0"),
+                Term("linear", 4 * k * linear / alpha, "n^-1/2"),
+                Term("difference", 4 * k * difference / alpha, "n^0"),
+                Term("noise", noise / alpha, "n^0"),
+                Term("confidence", confidence(log_delta, n), "n^-1/2"),
+            )
+
+        bound = at_best_margin(
+            self.name,
+            setting,
+            terms,
+            share=given.share,
+            certified=given.certified,
+            lines=(*given.lines, line),
+        )
+        return _vacuous(bound, linear, eigenvalue)
 
 
-@np.errstate(over="ignore")
-def _bound(name: str, sample: SampleStatistics, setting: Setting, noisy: InputSums | None) -> Bound:
-    """Theorem 2, or on noisy input Theorem 3: they share every step but the noise itself."""
-    relu_only(name, setting)
-    with_noise = noisy is not None
-    inputs = noisy or sample.clean
-    n, n_steps, k = sample.n_samples, sample.n_steps, sample.n_classes
+@dataclass(frozen=True)
+class _Premises:
+    """What Theorems 2 and 3 take as given: radii, what they cost, and whether they are certain."""
 
+    betas: dict[str, float]
+    r: float
+    share: float
+    certified: bool
+    lines: tuple[str, ...]
+
+
+def _premises(
+    sample: SampleStatistics, setting: Setting, inputs: InputSums, *, with_noise: bool
+) -> _Premises:
     betas, share, lines = row_radii(sample, setting)
     r, share_r, line_r, r_certified = fisher_rao_radius(
         setting, inputs, sample, betas, with_noise=with_noise
     )
-    lines.append(line_r)
-
-    eigenvalue = sample.min_eigenvalue
     # Zero is a valid floor of the spectrum whether or not it was estimated.
-    eigenvalue_certified = setting.min_eigenvalue_known or eigenvalue == 0
+    eigenvalue_certified = setting.min_eigenvalue_known or sample.min_eigenvalue == 0
     origin = "known beforehand" if setting.min_eigenvalue_known else "estimated on the sample"
     if eigenvalue_certified and not setting.min_eigenvalue_known:
         origin = "all that the sample supports, and valid for every law"
-    lines.append(f"lambda_min = {eigenvalue:.4g}, {origin}")
-
-    noise = None
-    if with_noise:
-        variance = setting.noise_std * setting.noise_std
-        # A larger eigenvalue makes the bound smaller: rather too small than inf.
-        eigenvalue = min(eigenvalue + variance, sys.float_info.max)
-        noise, line = noise_part(2.0, sample, setting, **betas)
-        lines.append(line)
-    linear, difference = theorem1(
-        n=n,
-        n_steps=n_steps,
-        frobenius=inputs.frobenius,
-        abs_sum=inputs.abs_sum,
-        r=r,
-        min_eigenvalue=eigenvalue,
-        **betas,
+    return _Premises(
+        betas,
+        r,
+        share * share_r,
+        r_certified and eigenvalue_certified,
+        (*lines, line_r, f"lambda_min = {sample.min_eigenvalue:.4g}, {origin}"),
     )
-
-    risk = (ramp_risk if with_noise else indicator_risk)(inputs.margins)
-
-    def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-        return (
-            Term("empirical_risk", risk(alpha), "n^0"),
-            Term("linear", 4 * k * linear / alpha, "n^-1/2"),
-            Term("difference", 4 * k * difference / alpha, "n^0"),
-            *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
-            Term("confidence", confidence(log_delta, n), "n^-1/2"),
-        )
-
-    bound = at_best_margin(
-        name,
-        setting,
-        terms,
-        share=share * share_r,
-        certified=r_certified and eigenvalue_certified,
-        lines=tuple(lines),
-    )
-    # Also where rounding puts the value a little below.
-    return replace(bound, vacuous=True, reason=_reason(bound.value, linear, eigenvalue))
-
-
-def relu_only(name: str, setting: Setting) -> None:
-    """Raise NotApplicableError for an activation other than relu."""
-    if setting.activation != "relu":
-        raise NotApplicableError(
-            f"{name} covers activation='relu' only, and the network has {setting.activation!r}"
-        )
 
 
 def fisher_rao_radius(
@@ -363,19 +362,20 @@ def fisher_rao_radius(
         # Under Theorem 2 a norm constrained on the noisy sample may be larger on the clean one.
         if inputs.fisher_rao <= r:
             return r, 1.0, f"r = {r:g}, enforced on the sample: an estimate of E", False
-    r, share, line = fixed_or_cell("r", None, inputs.fisher_rao)
+    r, share, line = fixed_or_bin("r", None, inputs.fisher_rao)
     return r, share, line + "; an estimate on the sample", False
 
 
-def _reason(value: float, linear: float, eigenvalue: float) -> str:
-    if math.isfinite(value):
-        return NEVER_BELOW_ONE
-    if math.isinf(linear) and eigenvalue == 0:
-        return (
-            "Infinite: the second moment of the input has no positive lower bound (lambda_min = "
-            "0), and the linear part divides by its root. " + NEVER_BELOW_ONE
+def _vacuous(bound: Bound, linear: float, eigenvalue: float) -> Bound:
+    """The bound, marked as vacuous also where rounding puts its value a little below 1."""
+    reason = NEVER_BELOW_ONE
+    if not math.isfinite(bound.value):
+        why = (
+            "the second moment of the input has no positive lower bound (lambda_min = 0), and the "
+            "linear part divides by its root"
+            if math.isinf(linear) and eigenvalue == 0
+            else "a term leaves the range of floating-point numbers, as the norms to the power of "
+            "L soon do"
         )
-    return (
-        "Infinite: a term leaves the range of floating-point numbers, as the norms to the power of "
-        "L soon do. " + NEVER_BELOW_ONE
-    )
+        reason = f"Infinite: {why}. {reason}"
+    return replace(bound.explained(reason), vacuous=True)

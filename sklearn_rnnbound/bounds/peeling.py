@@ -11,29 +11,30 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from sklearn_rnnbound.bounds._bound import Bound, Norm, NotApplicableError, Setting, Term
+from sklearn_rnnbound.bounds._bound import Bound, Norm, Setting, Term
 from sklearn_rnnbound.bounds._numeric import power_sum
+from sklearn_rnnbound.bounds._rule import BoundRule, register
+from sklearn_rnnbound.bounds._sample import InputSums, SampleStatistics
 from sklearn_rnnbound.bounds.margin import (
     at_best_margin,
     complexity_factor,
+    ramp_bound,
     ramp_risk,
-    ramp_terms,
 )
 from sklearn_rnnbound.bounds.paper import noise_part
-from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii, smallest
-
-if TYPE_CHECKING:
-    from sklearn_rnnbound.statistics import InputSums, SampleStatistics
+from sklearn_rnnbound.bounds.union import fixed_or_bin, row_radii, smallest
+from sklearn_rnnbound.properties import HOMOGENEOUS, ROW_LIPSCHITZ
 
 __all__ = [
+    "Peeling",
+    "UnitType",
     "expected_max_abs",
     "expected_max_positive",
     "path_norm_complexity",
-    "peeling",
     "population_square",
     "recurrence_budget",
     "theorem_p",
@@ -45,23 +46,11 @@ _LAMBDAS = np.geomspace(0.25, 4.0, 65)
 
 
 def expected_max_abs(X_norms: np.ndarray) -> np.ndarray:
-    """Bound on E max_j |Z_tj| for every step.
+    """Bound on ``E max_j |Z_tj|`` for every step, from the norms X_tj (L, d).
 
-    The smallest of Massart's ``X_t sqrt(2 ln 2d)``, of the log-sum that it relaxes, and of
-    Jensen's ``sqrt(sum_j X_tj^2)``.
+    The smallest of Massart's ``X_t sqrt(2 ln 2d)``, of the log-sum that it relaxes, and of Jensen's
+    ``sqrt(sum_j X_tj^2)``.
 
-    Parameters
-    ----------
-    X_norms : ndarray of shape (L, d)
-        X_tj.
-
-    Returns
-    -------
-    expectation : ndarray of shape (L,)
-        The bounds, in the units of X.
-
-    Examples
-    --------
     >>> expected_max_abs(np.array([[3.0], [0.0]])).tolist()
     [3.0, 0.0]
     """
@@ -71,23 +60,11 @@ def expected_max_abs(X_norms: np.ndarray) -> np.ndarray:
 
 @np.errstate(over="ignore")
 def expected_max_positive(X_norms: np.ndarray) -> np.ndarray:
-    """Bound on E max_j max(Z_tj, 0) for every step.
+    """Bound on E max_j max(Z_tj, 0) for every step, from the norms X_tj (L, d).
 
-    The smallest of Massart's ``X_t sqrt(2 ln(d + 1))``, of the log-sum that it relaxes, of
-    ``(1/2) sum_j X_tj`` and of ``sqrt((1/2) sum_j X_tj^2)`` (Jensen, for a symmetric Z).
+    The smallest of Massart's ``X_t sqrt(2 ln(d + 1))``, of the log-sum that it relaxes, of ``(1/2)
+    sum_j X_tj`` and of ``sqrt((1/2) sum_j X_tj^2)`` (Jensen, for a symmetric Z).
 
-    Parameters
-    ----------
-    X_norms : ndarray of shape (L, d)
-        X_tj.
-
-    Returns
-    -------
-    expectation : ndarray of shape (L,)
-        The bounds, in the units of X.
-
-    Examples
-    --------
     >>> expected_max_positive(np.array([[3.0], [0.0]])).tolist()
     [1.5, 0.0]
     """
@@ -235,7 +212,7 @@ def theorem_q(X_norms: np.ndarray, types: tuple[UnitType, ...]) -> float:
 
 
 def path_norm_complexity(X_norms: np.ndarray, path_norm: float, *, non_negative: bool) -> float:
-    """Bound on n R from the largest row sum B of sum_t |V| |W|^(L-t) |U|.
+    """Bound on n R from the largest row sum B of ``sum_t |V| |W|^(L-t) |U|``.
 
     Parameters
     ----------
@@ -292,57 +269,44 @@ def population_square(
     return mean + math.sqrt(2 * variance * budget / n) + 7 * largest * budget / (3 * (n - 1))
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def peeling(sample: SampleStatistics, setting: Setting) -> Bound:
+@register
+class Peeling(BoundRule):
     """Bound by peeling over time steps: the smallest form that applies.
 
     ``P[M <= 0] <= (1/n) sum Phi_alpha(M_i) + (c/alpha) R + confidence``, with R the smallest of
     Theorem P, its l1-ball variant, its log-sum and Theorem Q, and c = 2 for two classes (scalar
     score), 4 k else. Forms that hold on other events share delta: under input noise also
-    Theorem 3's route; where a norm is not constrained also the path norm (relu); for two classes,
-    one feature, a fixed `beta_w` and a known `input_bound` also the population form.
-
-    Parameters
-    ----------
-    sample : SampleStatistics
-        What the data and the weights contribute.
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    bound : Bound
-        Certified; terms ``empirical_risk``, ``complexity``, ``noise`` (on Theorem 3's route) and
-        ``confidence``.
+    Theorem 3's route; where a norm is not constrained also the path norm (homogeneous cells); for
+    two classes, one feature, a fixed `beta_w` and a known `input_bound` also the population form.
     """
-    forms = [("row norms", lambda part: _row_norms(sample, part, sample.clean))]
-    if sample.noisy is not None:
-        noisy: InputSums = sample.noisy
-        forms.append(("row norms under noise", lambda part: _row_norms(sample, part, noisy)))
-    # Its proof rescales the units, which only relu commutes with.
-    if setting.activation == "relu" and None in (setting.beta_u, setting.beta_w, setting.beta_v):
-        forms.append(("path norm", lambda part: _path_norm(sample, part)))
-    if (
-        sample.n_classes == 2
-        and sample.n_features == 1
-        and None not in (setting.beta_w, setting.input_bound)
-    ):
-        forms.append(("population", lambda part: _population(sample, part)))
-    return smallest(setting, forms)
+
+    name = "peeling"
+    needs_property = ROW_LIPSCHITZ
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def bound(self, sample: SampleStatistics, evidence: Any, setting: Setting) -> Bound:
+        """Terms ``empirical_risk``, ``complexity``, perhaps ``noise``, and ``confidence``."""
+        forms = [("row norms", lambda part: _row_norms(sample, part, sample.clean))]
+        if sample.noisy is not None:
+            noisy: InputSums = sample.noisy
+            forms.append(("row norms under noise", lambda part: _row_norms(sample, part, noisy)))
+        radii = (setting.beta_u, setting.beta_w, setting.beta_v)
+        # Its proof rescales the units, which only homogeneous cells commute with.
+        if HOMOGENEOUS in setting.properties and None in radii:
+            forms.append(("path norm", lambda part: _path_norm(sample, part)))
+        if (
+            sample.n_classes == 2
+            and sample.n_features == 1
+            and None not in (setting.beta_w, setting.input_bound)
+        ):
+            forms.append(("population", lambda part: _population(sample, part)))
+        return smallest(setting, forms)
 
 
 def recurrence_budget(setting: Setting) -> float | None:
     """b = b+ + b- of the rows of W in Theorem Q; None where `beta_w` is not fixed.
 
-    Parameters
-    ----------
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    budget : float or None
-        The sum of the sign budgets; twice the radius of a mere l1 ball.
+    It is the sum of the sign budgets, and twice the radius of a mere l1 ball.
     """
     if setting.beta_w is None:
         return None
@@ -419,22 +383,22 @@ def _row_norms(sample: SampleStatistics, setting: Setting, inputs: InputSums) ->
         betas = {"beta_u": radii.beta_u, "beta_w": radii.beta_w, "beta_v": radii.beta_v}
         noise, line = noise_part(rows, sample, setting, **betas)
         lines.append(line)
-    return _assembled(
+    return _by_complexity(
         sample, setting, inputs, complexity, share=radii.share, lines=lines, noise=noise
     )
 
 
 def _path_norm(sample: SampleStatistics, setting: Setting) -> Bound:
-    B, share, line = fixed_or_cell("path norm", None, sample.network.path_norm)
+    B, share, line = fixed_or_bin("path norm", None, sample.network.path_norm)
     positive = setting.unit_types == 2 or (
         isinstance(setting.beta_w, tuple) and setting.beta_w[1] == 0
     )
     X_norms = np.sqrt(sample.clean.square_sums)
     complexity = path_norm_complexity(X_norms, B, non_negative=positive)
-    return _assembled(sample, setting, sample.clean, complexity, share=share, lines=[line])
+    return _by_complexity(sample, setting, sample.clean, complexity, share=share, lines=[line])
 
 
-def _assembled(
+def _by_complexity(
     sample: SampleStatistics,
     setting: Setting,
     inputs: InputSums,
@@ -445,9 +409,8 @@ def _assembled(
     noise: float | None = None,
 ) -> Bound:
     scaled = complexity_factor(sample.n_classes) * complexity / sample.n_samples
-    terms = ramp_terms(inputs.margins, scaled, noise=noise)
-    return at_best_margin(
-        "peeling", setting, terms, share=share, certified=True, lines=tuple(lines)
+    return ramp_bound(
+        Peeling.name, setting, inputs.margins, scaled, share=share, lines=lines, noise=noise
     )
 
 
@@ -459,8 +422,9 @@ def _population(sample: SampleStatistics, setting: Setting) -> Bound:
     risk, half for E Q.
     """
     n, radii = sample.n_samples, _radii(sample, setting)
-    if sample.clean.energy is None or setting.input_bound is None:
-        raise NotApplicableError("the population form needs one feature, beta_w and input_bound")
+    # The form is looked at where these are there.
+    assert sample.clean.energy is not None
+    assert setting.input_bound is not None
     constant = theorem_q(np.ones((1, 1)), radii.types)
     weight = power_sum(radii.types[0].w, np.ones(sample.n_steps))
     mean, variance = sample.clean.energy
@@ -480,7 +444,7 @@ def _population(sample: SampleStatistics, setting: Setting) -> Bound:
         )
 
     return at_best_margin(
-        "peeling",
+        Peeling.name,
         setting,
         terms,
         share=radii.share,

@@ -11,49 +11,32 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from sklearn_rnnbound.bounds._bound import Bound, Setting, Term
 from sklearn_rnnbound.bounds._numeric import power_sum
+from sklearn_rnnbound.bounds._rule import BoundRule, register
+from sklearn_rnnbound.bounds._sample import SampleStatistics
 from sklearn_rnnbound.bounds.margin import (
     at_best_margin,
     complexity_factor,
     confidence,
     ramp_risk,
 )
-from sklearn_rnnbound.bounds.paper import (
-    NEVER_BELOW_ONE,
-    fisher_rao_radius,
-    noise_part,
-    relu_only,
-)
-from sklearn_rnnbound.bounds.union import fixed_or_cell, row_radii
+from sklearn_rnnbound.bounds.paper import NEVER_BELOW_ONE, fisher_rao_radius, noise_part
+from sklearn_rnnbound.bounds.union import fixed_or_bin, row_radii
+from sklearn_rnnbound.properties import HOMOGENEOUS
 
-if TYPE_CHECKING:
-    from sklearn_rnnbound.statistics import SampleStatistics
-
-__all__ = ["difference_part", "linear_part", "refined"]
+__all__ = ["Refined", "difference_part", "linear_part"]
 
 
 def linear_part(r: float, whitened_norm: float, n: int) -> float:
-    """Linear part of Theorem 1 before its last relaxation; never above Lemma 3.
+    """Linear part of Theorem 1 before its last relaxation, ``(r/n) * whitened_norm``.
 
-    Parameters
-    ----------
-    r : float
-        Radius of the Fisher-Rao norm.
-    whitened_norm : float
-        ``sqrt(tr(X X^T (C E[x x^T] C)^-1))``, or with a floor lambda of the spectrum its bound
-        ``sqrt(sum_t ||X_t||_F^2 / c_t^2 / lambda)``.
-    n : int
-        Number of samples.
-
-    Returns
-    -------
-    linear : float
-        ``(r/n) * whitened_norm``.
+    The norm is ``sqrt(tr(X X^T (C E[x x^T] C)^-1))``, or with a floor lambda of the spectrum its
+    bound ``sqrt(sum_t ||X_t||_F^2 / c_t^2 / lambda)``. It is never above Lemma 3.
     """
     return 0.0 if r == 0 else r * whitened_norm / n
 
@@ -87,85 +70,77 @@ def difference_part(
     return power_sum(beta_w, weights, beta_v, beta_u, 1 / n)
 
 
-@np.errstate(over="ignore")
-def refined(sample: SampleStatistics, setting: Setting) -> Bound:
-    """Theorem 2, or under noise Theorem 3, without slack.
+@register
+class Refined(BoundRule):
+    """Theorem 2, or under noise Theorem 3, without slack; like them it is never below 1.
 
-    Parameters
-    ----------
-    sample : SampleStatistics
-        What the data and the weights contribute.
-    setting : Setting
-        What was fixed beforehand.
-
-    Returns
-    -------
-    bound : Bound
-        Terms ``empirical_risk``, ``linear``, ``difference``, ``noise`` (under noise) and
-        ``confidence``. Like the theorems it is never below 1.
-
-    Raises
-    ------
-    NotApplicableError
-        For an activation other than relu.
+    ``P[M <= 0] <= (1/n) sum Phi_alpha(M_i) + (c/alpha) (linear + difference) + noise/alpha
+    + 3 sqrt(ln(2/delta) / (2n))`` with :func:`linear_part` and :func:`difference_part`, and c = 2
+    for two classes (scalar score), 4 k else.
     """
-    relu_only("refined", setting)
-    inputs = sample.noisy or sample.clean
-    with_noise = sample.noisy is not None
-    n, k = sample.n_samples, sample.n_classes
-    scalar = k == 2
 
-    betas, share, lines = row_radii(sample, setting)
-    r, share_r, line_r, r_certified = fisher_rao_radius(
-        setting, inputs, sample, betas, with_noise=with_noise
-    )
-    lines.append(line_r)
-    # Radii r of the score at hand, each valid with its share of delta.
-    radii = [(r, share_r)]
-    if scalar:
-        # ||V_1 - V_0||_1 <= 2 beta_v, unless class 0 is read out as zero; r likewise.
-        rows = 1.0 if setting.unit_types == 2 else 2.0
-        betas["beta_v"] *= rows
-        radii = [(rows * r, share_r)]
-        lines.append("scalar score y_1 - y_0 of two classes")
-        if share_r < 1 and inputs.scalar_fisher_rao is not None:
-            # The same grid, counted by the norm of the scalar score.
-            edge, share_f, _ = fixed_or_cell("r", None, inputs.scalar_fisher_rao / rows)
-            radii.append((rows * edge, share_f))
+    name = "refined"
+    needs_property = HOMOGENEOUS
 
-    whitened, moment_certified, line = _whitened(sample, setting)
-    lines.append(line)
-    difference = difference_part(inputs.step_abs_sums, n=n, **betas)
-    noise = None
-    if with_noise:
-        noise, line = noise_part(1.0 if scalar else 2.0, sample, setting, **betas)
+    @np.errstate(over="ignore")
+    def bound(self, sample: SampleStatistics, evidence: Any, setting: Setting) -> Bound:
+        """Terms ``empirical_risk``, ``linear``, ``difference``, ``noise`` and ``confidence``."""
+        inputs = sample.noisy or sample.clean
+        with_noise = sample.noisy is not None
+        n, k = sample.n_samples, sample.n_classes
+        scalar = k == 2
+
+        betas, share, lines = row_radii(sample, setting)
+        r, share_r, line_r, r_certified = fisher_rao_radius(
+            setting, inputs, sample, betas, with_noise=with_noise
+        )
+        lines.append(line_r)
+        # Radii r of the score at hand, each valid with its share of delta.
+        radii = [(r, share_r)]
+        if scalar:
+            # ||V_1 - V_0||_1 <= 2 beta_v, unless class 0 is read out as zero; r likewise.
+            rows = 1.0 if setting.unit_types == 2 else 2.0
+            betas["beta_v"] *= rows
+            radii = [(rows * r, share_r)]
+            lines.append("scalar score y_1 - y_0 of two classes")
+            if share_r < 1 and inputs.scalar_fisher_rao is not None:
+                # The same grid, counted by the norm of the scalar score.
+                edge, share_f, _ = fixed_or_bin("r", None, inputs.scalar_fisher_rao / rows)
+                radii.append((rows * edge, share_f))
+
+        whitened, moment_certified, line = _whitened(sample, setting)
         lines.append(line)
-    factor = complexity_factor(k)
-    risk = ramp_risk(inputs.margins)
+        difference = difference_part(inputs.step_abs_sums, n=n, **betas)
+        noise = None
+        if with_noise:
+            noise, line = noise_part(1.0 if scalar else 2.0, sample, setting, **betas)
+            lines.append(line)
+        factor = complexity_factor(k)
+        risk = ramp_risk(inputs.margins)
 
-    def bound_for(r: float, share_r: float) -> Bound:
-        linear = linear_part(r, whitened, n)
+        def bound_for(r: float, share_r: float) -> Bound:
+            linear = linear_part(r, whitened, n)
 
-        def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
-            return (
-                Term("empirical_risk", risk(alpha), "n^0"),
-                Term("linear", factor * linear / alpha, "n^-1/2"),
-                Term("difference", factor * difference / alpha, "n^0"),
-                *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
-                Term("confidence", confidence(log_delta, n), "n^-1/2"),
+            def terms(alpha: float, log_delta: float) -> tuple[Term, ...]:
+                return (
+                    Term("empirical_risk", risk(alpha), "n^0"),
+                    Term("linear", factor * linear / alpha, "n^-1/2"),
+                    Term("difference", factor * difference / alpha, "n^0"),
+                    *(() if noise is None else (Term("noise", noise / alpha, "n^0"),)),
+                    Term("confidence", confidence(log_delta, n), "n^-1/2"),
+                )
+
+            return at_best_margin(
+                self.name,
+                setting,
+                terms,
+                share=share * share_r,
+                certified=r_certified and moment_certified,
+                lines=tuple(lines),
             )
 
-        return at_best_margin(
-            "refined",
-            setting,
-            terms,
-            share=share * share_r,
-            certified=r_certified and moment_certified,
-            lines=tuple(lines),
-        )
-
-    bound = min((bound_for(*pair) for pair in radii), key=lambda bound: bound.value)
-    return replace(bound, vacuous=True, reason=NEVER_BELOW_ONE)
+        bound = min((bound_for(*pair) for pair in radii), key=lambda bound: bound.value)
+        return replace(bound.explained(NEVER_BELOW_ONE), vacuous=True)
 
 
 def _whitened(sample: SampleStatistics, setting: Setting) -> tuple[float, bool, str]:

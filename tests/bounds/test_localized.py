@@ -10,11 +10,13 @@ import transcription as paper
 import transcription_bounds as slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rules import check_ramp_row, relu, rule
 
-from sklearn_rnnbound.bounds import NotApplicableError, Setting
-from sklearn_rnnbound.bounds.localized import box_complexity, localized
-from sklearn_rnnbound.statistics import BoxStatistics
+from sklearn_rnnbound.bounds import NotApplicableError
+from sklearn_rnnbound.bounds._sample import BoxStatistics
+from sklearn_rnnbound.bounds.localized import box_complexity
 
+localized = rule("localized")
 few_examples = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**32 - 1)
 close = {"rel": 1e-10, "abs": 0}
@@ -73,18 +75,6 @@ def test_complexity_by_hand():
     assert box_complexity(norms, hidden, *ends) == pytest.approx([1.136])
 
 
-def test_negative_intervals_are_mirror_images():
-    case = slow.make_case(1, k=2, m=3)
-    lower, upper = box_around(case.weights, 0.3)
-    plain = complexity(case.X, case.weights, (lower, upper))
-    mirrored = complexity(
-        case.X,
-        case.weights,
-        ([lower[0], lower[1], -upper[2]], [upper[0], upper[1], -lower[2]]),
-    )
-    np.testing.assert_allclose(mirrored, plain, rtol=1e-12)
-
-
 @few_examples
 @given(seed=seeds, L=st.integers(1, 5), activation=st.sampled_from(list(ACTIVATIONS)))
 def test_a_point_has_no_complexity_and_width_adds_to_it(seed, L, activation):
@@ -123,28 +113,20 @@ def test_box_across_zero_is_attained():
     assert value == pytest.approx(slow.complexity_from_below(np.array([[1.0], [-1.0]])))
 
 
-@pytest.mark.parametrize("size", [1e-200, 1e200])
-def test_complexity_of_extreme_inputs(size):
-    case = slow.make_case(2)
-    box = box_around(case.weights, 0.4)
-    norms, states = np.array(slow.step_l2_columns(case.X)), hidden_norms(case.X, case.weights)
-    intervals = list(zip(*box, strict=True))
-    expected = size * box_complexity(norms, states, *intervals)
-    np.testing.assert_allclose(box_complexity(size * norms, size * states, *intervals), expected)
-
-
 # ---- the row ----
 
 
-def boxed(case, width, noisy=False):
+def box_statistics(lower, upper, states, width, n_reference=40):
+    ends = (dict(zip("UWV", end, strict=True)) for end in (lower, upper))
+    return BoxStatistics(*ends, states, width, n_reference)
+
+
+def boxed(case, width):
     lower, upper = box_around(case.weights, width)
     if case.k == 2:
         lower[2][0], upper[2][0] = lower[2][0] - 0.05, upper[2][0] + 0.1
-    box = BoxStatistics(
-        tuple(lower), tuple(upper), hidden_norms(case.X, case.weights), width, n_prior=40
-    )
-    sums = slow.statistics(case, box=box)
-    return sums if noisy else replace(sums, noisy=None)
+    box = box_statistics(lower, upper, hidden_norms(case.X, case.weights), width)
+    return slow.statistics(case, box=box), (lower, upper)
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -153,10 +135,9 @@ def boxed(case, width, noisy=False):
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_row_matches_the_transcription(k, width, margin, noisy):
     case = slow.make_case(k, k=k, d=2, m=3)
-    sums = boxed(case, width, noisy)
-    setting = Setting(margin=margin, delta=0.04, noise_std=0.4 * noisy)
-    bound = localized(sums, setting)
-    lower, upper = sums.box.lower, sums.box.upper
+    sums, (lower, upper) = boxed(case, width)
+    setting = relu(margin=margin, delta=0.04, noise_std=0.4 * noisy, box_width=width)
+    bound = localized(sums if noisy else replace(sums, noisy=None), setting)
     if k == 2:
         # The score y_1 - y_0 in one row: Minkowski difference of the intervals.
         low = [*lower[:2], lower[2][1:2] - upper[2][:1]]
@@ -164,63 +145,36 @@ def test_row_matches_the_transcription(k, width, margin, noisy):
         factor, total = 2, sum(transcribed(case.X, case.weights, (low, high)))
     else:
         factor, total = 4, sum(transcribed(case.X, case.weights, (lower, upper)))
-    margins, n = case.margins(), len(case.X)
-    value, alpha, left = slow.at_best(
-        lambda alpha, delta: slow.assembled(margins, factor, total, n, delta, alpha), margin, 0.04
-    )
-    expected = slow.assembled(margins, factor, total, n, left, alpha)
-    assert bound.value == pytest.approx(value, **close)
-    assert bound.margin == alpha
-    assert {term.name for term in bound.terms} == {"empirical_risk", "complexity", "confidence"}
-    for term in bound.terms:
-        assert term.value == pytest.approx(expected[term.name], rel=1e-10, abs=1e-300)
-    assert (bound.name, bound.kind, bound.delta) == ("localized", "certified", 0.04)
-    assert bound.vacuous is (bound.value >= 1)
+    check_ramp_row(bound, case.margins(), factor, total, setting)
 
 
 def test_row_overflows_to_infinity():
     case = slow.make_case(0, n=2, d=1, m=2, k=3)
-    ends = [np.full(A.shape, 3.0) for A in case.weights]
-    box = BoxStatistics(tuple(-A for A in ends), tuple(ends), np.ones((5000, 2)), 1.0, 10)
+    high = [np.full(A.shape, 3.0) for A in case.weights]
+    box = box_statistics([-A for A in high], high, np.ones((5000, 2)), 1.0)
     sums = slow.statistics(case, box=box)
     sums = replace(sums, clean=replace(sums.clean, square_sums=np.ones((5000, 1))))
     for margin in (1.0, "auto"):
-        bound = localized(sums, Setting(margin=margin))
+        bound = localized(sums, relu(margin=margin, box_width=1.0))
         assert (bound.value, bound.vacuous) == (math.inf, True)
         assert bound.reason
     # Hidden units that overflow beside weights that are known to a point.
-    infinite = BoxStatistics(tuple(ends), tuple(ends), np.full((5000, 2), np.inf), 0.0, 10)
-    assert localized(replace(sums, box=infinite), Setting(margin=1.0)).value == math.inf
+    infinite = box_statistics(high, high, np.full((5000, 2), np.inf), 0.0)
+    sums = replace(sums, box=infinite)
+    assert localized(sums, relu(margin=1.0, box_width=0.0)).value == math.inf
 
 
 def test_row_needs_a_box():
-    with pytest.raises(NotApplicableError):
-        localized(slow.statistics(slow.make_case()), Setting(margin=1.0))
+    with pytest.raises(NotApplicableError, match="box_width"):
+        localized(slow.statistics(slow.make_case()), relu(margin=1.0))
 
 
 def test_row_at_width_zero_is_a_hold_out_bound():
     case = slow.make_case(0, k=3)
-    points = tuple(case.weights)
-    box = BoxStatistics(points, points, hidden_norms(case.X, case.weights), 0.0, 10)
-    bound = localized(slow.statistics(case, box=box), Setting(margin=1e-6, delta=0.1))
+    points = case.weights
+    box = box_statistics(points, points, hidden_norms(case.X, points), 0.0)
+    setting = relu(margin=1e-6, delta=0.1, box_width=0.0)
+    bound = localized(slow.statistics(case, box=box), setting)
     assert bound.term("complexity") == 0.0
     errors = paper.indicator_risk(case.margins(), 0.0)
     assert bound.value == pytest.approx(errors + slow.confidence(len(case.X), 0.1))
-
-
-@few_examples
-@given(seed=seeds, copies=st.integers(2, 9))
-def test_complexity_decreases_like_the_root_of_n(seed, copies):
-    case = slow.make_case(seed)
-    many = replace(case, X=np.tile(case.X, (copies, 1, 1)))
-    box = box_around(case.weights, 0.4)
-    few, large = (complexity(c.X, c.weights, box) / len(c.X) for c in (case, many))
-    np.testing.assert_allclose(large, few / math.sqrt(copies), rtol=1e-9)
-
-
-@few_examples
-@given(deltas=st.tuples(st.floats(1e-300, 1), st.floats(1e-300, 1)).map(sorted))
-def test_value_does_not_increase_in_delta(deltas):
-    sums = boxed(slow.make_case(), 0.3)
-    low, high = (localized(sums, Setting(margin=0.5, delta=delta)).value for delta in deltas)
-    assert low >= high * (1 - 1e-12)

@@ -1,4 +1,4 @@
-"""The grid of cells and the account of delta."""
+"""The grid of bins and the account of delta."""
 
 import math
 import sys
@@ -12,11 +12,11 @@ from sklearn_rnnbound.bounds import Bound, Setting, Term
 from sklearn_rnnbound.bounds.union import (
     EXPONENTS,
     best_margin,
-    cell_exponent,
-    cell_share,
+    bin_exponent,
+    bin_share,
     chosen_among,
     divided,
-    fixed_or_cell,
+    fixed_or_bin,
     row_radii,
     smallest,
 )
@@ -28,33 +28,24 @@ SMALLEST_NORMAL = sys.float_info.min
 @pytest.mark.parametrize(
     ("exponent", "number"), [(0, 1), (1, 2), (-1, 3), (2, 4), (-2, 5), (10, 20), (-10, 21)]
 )
-def test_cells_are_numbered_outwards_from_one(exponent, number):
-    assert cell_share(exponent) == 1 / (number * (number + 1))
-
-
-@pytest.mark.parametrize("exponent", [0, 3, -3, 64, -64, 1024])
-def test_share_is_the_transcribed_one(exponent):
-    assert cell_share(exponent) == paper.share(exponent)
-
-
-def test_cells_that_are_looked_at():
-    assert (min(EXPONENTS), max(EXPONENTS), len(EXPONENTS)) == (-64, 64, 129)
+def test_bins_are_numbered_outwards_from_one(exponent, number):
+    assert bin_share(exponent) == 1 / (number * (number + 1)) == paper.share(exponent)
 
 
 @pytest.mark.parametrize("reach", [0, 1, 10, 64, 5000])
 def test_shares_sum_to_one_in_the_limit(reach):
     # The sum of 1/(j (j + 1)) over j = 1, ..., 2 reach + 1 telescopes to 1 - 1/(2 reach + 2).
-    partial = math.fsum(map(cell_share, range(-reach, reach + 1)))
+    partial = math.fsum(map(bin_share, range(-reach, reach + 1)))
     assert partial < 1
     assert partial == pytest.approx(1 - 1 / (2 * reach + 2), rel=1e-14)
 
 
 @pytest.mark.parametrize("exponent", [-63, -10, -1, 0, 1, 2, 52, 64, 1023])
-def test_cell_of_a_power_ends_at_the_power(exponent):
+def test_bin_of_a_power_ends_at_the_power(exponent):
     edge = 2.0**exponent
-    assert cell_exponent(edge) == exponent
-    assert cell_exponent(math.nextafter(edge, 0)) == exponent
-    assert cell_exponent(math.nextafter(edge, math.inf)) == exponent + 1
+    assert bin_exponent(edge) == exponent
+    assert bin_exponent(math.nextafter(edge, 0)) == exponent
+    assert bin_exponent(math.nextafter(edge, math.inf)) == exponent + 1
 
 
 @pytest.mark.parametrize(
@@ -69,13 +60,13 @@ def test_cell_of_a_power_ends_at_the_power(exponent):
         (LARGEST, 1024),
     ],
 )
-def test_cell_of_an_extreme_value(value, exponent):
-    assert cell_exponent(value) == exponent
+def test_bin_of_an_extreme_value(value, exponent):
+    assert bin_exponent(value) == exponent
 
 
 @pytest.mark.parametrize("value", [1e-9, 0.1, 0.5, 0.75, 1.0, 3.0, 4.0, 1e6, 7e20])
-def test_cell_is_the_transcribed_one(value):
-    assert cell_exponent(value) == paper.smallest_cell(value)
+def test_bin_is_the_transcribed_one(value):
+    assert bin_exponent(value) == paper.smallest_bin(value)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +74,7 @@ def test_cell_is_the_transcribed_one(value):
     [(1.5, 1.2, 1.5), (0.0, 0.0, 0.0), ((0.5, 0.25), (0.4, 0.1), 0.75), ((0.0, 2), (0, 1), 2.0)],
 )
 def test_fixed_norm_costs_nothing(fixed, reached, radius):
-    value, share, line = fixed_or_cell("beta_w", fixed, reached)
+    value, share, line = fixed_or_bin("beta_w", fixed, reached)
     assert (value, share) == (radius, 1.0)
     assert "beta_w" in line
     assert "fixed beforehand" in line
@@ -103,8 +94,8 @@ def test_fixed_norm_costs_nothing(fixed, reached, radius):
         (LARGEST, math.inf, 1 / (2048 * 2049)),
     ],
 )
-def test_open_norm_pays_for_its_cell(reached, edge, share):
-    value, paid, line = fixed_or_cell("beta_v", None, reached)
+def test_open_norm_pays_for_its_bin(reached, edge, share):
+    value, paid, line = fixed_or_bin("beta_v", None, reached)
     assert (value, paid) == (edge, share)
     assert "beta_v unconstrained" in line
     assert f"1/{round(1 / share)} of delta" in line
@@ -114,7 +105,7 @@ def test_open_norm_pays_for_its_cell(reached, edge, share):
 def test_open_norm_out_of_range_is_infinite(reached):
     # What is infinite needs no part of delta.
     expected = math.inf, 1.0, "beta_w is not finite"
-    assert fixed_or_cell("beta_w", None, reached) == expected
+    assert fixed_or_bin("beta_w", None, reached) == expected
 
 
 @pytest.mark.parametrize("margin", [0.3, 2, 1e-6])
@@ -133,18 +124,14 @@ def test_best_margin_is_the_least_value_at_its_share(best):
         return abs(math.log2(alpha) - best)
 
     alpha, share, line = best_margin("auto", evaluate)
-    assert (alpha, share) == (2.0**best, cell_share(best))
-    assert seen == {float(e): cell_share(e) for e in EXPONENTS}
+    assert (alpha, share) == (2.0**best, bin_share(best))
+    assert seen == {float(e): bin_share(e) for e in EXPONENTS}
     assert f"1/{round(1 / share)} of delta" in line
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, math.inf])
-def test_all_margins_tied_gives_one(value):
-    assert best_margin("auto", lambda alpha, share: value)[:2] == (1.0, 0.5)
-
-
 @pytest.mark.parametrize(
-    ("tied", "alpha"), [({2, -5}, 4.0), ({-3, 7, 8}, 0.125), ({60, -61}, 2.0**60)]
+    ("tied", "alpha"),
+    [({2, -5}, 4.0), ({-3, 7, 8}, 0.125), ({60, -61}, 2.0**60), (set(EXPONENTS), 1.0)],
 )
 def test_tied_margins_give_the_one_nearest_one(tied, alpha):
     assert best_margin("auto", lambda a, share: math.log2(a) not in tied)[0] == alpha
@@ -207,6 +194,6 @@ def test_radii_of_the_rows():
     sample = replace(sample, beta_u=0.3, beta_w=(0.5, 0.4), beta_v=3.0)
     radii, share, lines = row_radii(sample, Setting(beta_u=0.4))
     assert radii == {"beta_u": 0.4, "beta_w": 1.0, "beta_v": 4.0}
-    # Cell 1 for 0.9, cell 4 for 3.
+    # Bin 1 for 0.9, bin 4 for 3.
     assert share == pytest.approx(1 / 2 / 20)
     assert [line.split()[0] for line in lines] == ["beta_u", "beta_w", "beta_v"]

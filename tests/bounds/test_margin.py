@@ -15,8 +15,9 @@ from sklearn_rnnbound.bounds.margin import (
     complexity_factor,
     confidence,
     indicator_risk,
+    ramp_bound,
     ramp_risk,
-    ramp_terms,
+    score_radii,
 )
 
 few_examples = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -44,10 +45,9 @@ def test_losses_by_hand():
 @pytest.mark.parametrize("n", [1, 7, 20_000])
 def test_confidence_matches_the_transcription(n, delta):
     assert confidence(math.log(delta), n) == pytest.approx(slow.confidence(n, delta), rel=1e-12)
-
-
-def test_confidence_of_a_delta_too_small_for_a_float():
-    assert confidence(-2000.0, 9) == pytest.approx(3 * math.sqrt((math.log(2) + 2000) / 18))
+    # Also of a delta too small for a float.
+    expected = 3 * math.sqrt((math.log(2) + 2000) / (2 * n))
+    assert confidence(-2000.0, n) == pytest.approx(expected)
 
 
 def test_factor_of_the_complexity():
@@ -71,15 +71,10 @@ def test_margin_fixed_beforehand():
     bound = put_together(Setting(margin=0.7, delta=0.04, notes=("a note",)))
     expected = 0.7 / 8 + 0.4 / 0.7 - 1e-3 * math.log(0.04 / 2)
     assert bound.value == pytest.approx(expected)
-    assert [term.value for term in bound.terms] == pytest.approx(
-        [0.7 / 8, 0.4 / 0.7, -1e-3 * math.log(0.02)]
-    )
-    assert (bound.name, bound.kind, bound.margin, bound.delta) == (
-        "a name",
-        "certified",
-        0.7,
-        0.04,
-    )
+    values = [0.7 / 8, 0.4 / 0.7, -1e-3 * math.log(0.02)]
+    assert [term.value for term in bound.terms] == pytest.approx(values)
+    found = bound.name, bound.kind, bound.margin, bound.delta
+    assert found == ("a name", "certified", 0.7, 0.04)
     assert {"a line", "a note"} <= set(bound.assumptions)
     assert (bound.vacuous, bound.reason) == (False, "")
 
@@ -96,12 +91,17 @@ def test_best_margin_of_the_grid_pays_its_share():
     assert (bound.kind, bound.delta) == ("plug_in", 0.04)
 
 
+def of_constants(margin=1.0, **values):
+    def constant(alpha, log_delta):
+        return tuple(Term(name, value, "n^0") for name, value in values.items())
+
+    setting = Setting(margin=margin)
+    return at_best_margin("b", setting, constant, share=1.0, certified=True, lines=())
+
+
 @pytest.mark.parametrize(("risk", "vacuous"), [(0.9, False), (1.0, True), (math.inf, True)])
 def test_vacuous_from_one_on(risk, vacuous):
-    def constant(alpha, log_delta):
-        return (Term("empirical_risk", risk, "n^0"), Term("confidence", 0.0, "n^-1/2"))
-
-    bound = at_best_margin("b", Setting(margin=1.0), constant, share=1.0, certified=True, lines=())
+    bound = of_constants(empirical_risk=risk, confidence=0.0)
     assert bound.vacuous is vacuous
     assert bool(bound.reason) is vacuous
 
@@ -119,33 +119,29 @@ def test_vacuous_from_one_on(risk, vacuous):
 )
 def test_reason_names_the_largest_term(values, reason):
     names = ("empirical_risk", "complexity", "monte_carlo")
-
-    def constant(alpha, log_delta):
-        return tuple(Term(name, value, "n^0") for name, value in zip(names, values, strict=True))
-
-    bound = at_best_margin("b", Setting(margin=1.0), constant, share=1.0, certified=True, lines=())
-    assert bound.reason == reason
+    assert of_constants(**dict(zip(names, values, strict=True))).reason == reason
 
 
-def test_what_is_not_a_number_promises_nothing():
-    def undefined(alpha, log_delta):
-        return (Term("empirical_risk", 0.0, "n^0"), Term("complexity", math.nan, "n^-1/2"))
-
-    for margin in (1.0, "auto"):
-        bound = at_best_margin(
-            "b", Setting(margin=margin), undefined, share=1.0, certified=True, lines=()
-        )
-        assert (bound.value, bound.term("complexity"), bound.term("empirical_risk")) == (
-            math.inf,
-            math.inf,
-            0.0,
-        )
+@pytest.mark.parametrize("margin", [1.0, "auto"])
+def test_what_is_not_a_number_promises_nothing(margin):
+    bound = of_constants(margin, empirical_risk=0.0, complexity=math.nan)
+    assert (bound.value, bound.term("complexity")) == (math.inf, math.inf)
+    assert bound.term("empirical_risk") == 0.0
 
 
 @pytest.mark.parametrize("noise", [None, 0.75])
-def test_terms_of_a_ramp_bound(noise):
-    given = np.array([-1.0, 0.5, 2.0, 3.0])
-    found = ramp_terms(given, 3.0, rate="n^0", noise=noise)(1.5, math.log(0.02))
+def test_bound_by_ramp_risk(noise):
+    margins = np.array([-1.0, 0.5, 2.0, 3.0])
+    bound = ramp_bound(
+        "a name",
+        Setting(margin=1.5, delta=0.04),
+        margins,
+        3.0,
+        share=0.5,
+        lines=["a line"],
+        rate="n^0",
+        noise=noise,
+    )
     # Ramp at 1.5: 1, 1 - 1/3, 0 and 0.
     expected = [
         ("empirical_risk", 5 / 12, "n^0"),
@@ -154,14 +150,26 @@ def test_terms_of_a_ramp_bound(noise):
         ("confidence", 3 * math.sqrt(math.log(100) / 8), "n^-1/2"),
     ]
     expected = [term for term in expected if term[0] != "noise" or noise is not None]
-    assert [(term.name, term.rate) for term in found] == [(n, rate) for n, _, rate in expected]
-    assert [term.value for term in found] == pytest.approx([value for _, value, _ in expected])
-    assert ramp_terms(given, 3.0)(1.5, 0.0)[1].rate == "n^-1/2"
+    assert [(term.name, term.rate) for term in bound.terms] == [
+        (n, rate) for n, _, rate in expected
+    ]
+    assert [term.value for term in bound.terms] == pytest.approx(
+        [value for _, value, _ in expected]
+    )
+    assert (bound.kind, bound.assumptions[0]) == ("certified", "a line")
 
 
-def test_only_the_given_cells_of_the_grid_are_looked_at():
-    # 1/64 + 3.2 at 2^-3 is less than 4 + 1/80 at 2^5; the best of all cells is 2^1.
-    assert put_together(Setting(margin="auto", margin_cells=(-3, 5))).margin == 0.125
+@pytest.mark.parametrize(("k", "unit_types", "rows"), [(2, 1, 2.0), (2, 2, 1.0), (3, 1, 1.0)])
+def test_the_score_of_two_classes_reads_two_rows_unless_one_of_them_is_zero(k, unit_types, rows):
+    setting = Setting(1.4, 0.6, 1.8, unit_types=unit_types)
+    radii, share, _ = score_radii(slow.statistics(slow.make_case(k=k)), setting)
+    assert radii == {"beta_u": 1.4, "beta_w": 0.6, "beta_v": rows * 1.8}
+    assert share == 1.0
+
+
+def test_only_the_given_bins_of_the_grid_are_looked_at():
+    # 1/64 + 3.2 at 2^-3 is less than 4 + 1/80 at 2^5; the best of all bins is 2^1.
+    assert put_together(Setting(margin="auto", margin_bins=(-3, 5))).margin == 0.125
     assert put_together(Setting(margin="auto")).margin == 2.0
 
 
@@ -176,10 +184,8 @@ def test_risks_of_margins_whose_sum_overflows():
 
 
 def test_single_precision_margins_are_compared_in_double_precision():
-    margins = np.array([0.1, 0.3], dtype=np.float32)
     # 0.1 in single precision is a little more than 0.1.
-    assert indicator_risk(margins)(0.1) == 0.0
-    assert ramp_risk(margins)(0.2) == pytest.approx((1 - float(margins[0]) / 0.2) / 2, rel=1e-14)
+    assert indicator_risk(np.array([0.1, 0.3], dtype=np.float32))(0.1) == 0.0
     # 2^24 + 3 is no number in single precision: 4 - (2^24 + 3) / 2^25.
     margins = np.array([2.0**24, 1.0, 1.0, 1.0], dtype=np.float32)
     assert ramp_risk(margins)(2.0**25) == (3.5 - 3 / 2**25) / 4

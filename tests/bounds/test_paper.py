@@ -2,109 +2,37 @@
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 
 import numpy as np
 import pytest
 import transcription as paper
+import transcription_bounds as slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rules import relu, rule
 
-from sklearn_rnnbound.bounds import NotApplicableError, Setting
-from sklearn_rnnbound.bounds.margin import indicator_risk, ramp_risk
+from sklearn_rnnbound.bounds import NotApplicableError
+from sklearn_rnnbound.bounds._sample import InputSums, NetworkNorms, SampleStatistics
 from sklearn_rnnbound.bounds.paper import (
     NEVER_BELOW_ONE,
     expected_max_noise,
     remark6_radius,
     rms_max_noise,
     theorem1,
-    theorem2,
-    theorem3,
 )
-from sklearn_rnnbound.bounds.union import EXPONENTS, cell_share
-from sklearn_rnnbound.statistics import InputSums, NetworkNorms, SampleStatistics
+from sklearn_rnnbound.bounds.union import EXPONENTS
 
+theorem2, theorem3 = rule("theorem2"), rule("theorem3")
 THEOREMS = {"theorem2": theorem2, "theorem3": theorem3}
 NOISES = ["gaussian", "uniform", "laplace"]
-TERMS = ["empirical_risk", "linear", "difference", "noise", "confidence"]
 
 few_examples = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**32 - 1)
-positive = st.floats(0.01, 100)
 exact = {"rel": 1e-9, "abs": 0}
 
-# ---- a small random sample, its network and its noise ----
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A sample, the noise on it, and weights."""
-
-    X: np.ndarray
-    noise: np.ndarray
-    labels: np.ndarray
-    weights: tuple[np.ndarray, np.ndarray, np.ndarray]
-    n_classes: int
-
-    def inputs(self, noisy):
-        return self.X + self.noise if noisy else self.X
-
-    def margins(self, X):
-        return paper.true_margins(paper.outputs(*self.weights, X), self.labels)
-
-    def norms(self, pairs=()):
-        return tuple(
-            paper.sign_norms(A) if name in pairs else paper.row_norm(A)
-            for name, A in zip("uwv", self.weights, strict=True)
-        )
-
-
-@cache
-def make_case(seed=0, n=9, L=3, d=2, m=3, k=2, noise="gaussian", sigma=0.4):
-    rng = np.random.default_rng(seed)
-    draw = {
-        "gaussian": lambda size: rng.normal(0, sigma, size),
-        "uniform": lambda size: rng.uniform(-sigma * 3**0.5, sigma * 3**0.5, size),
-        "laplace": lambda size: rng.laplace(0, sigma / 2**0.5, size),
-    }[noise]
-    return Case(
-        X=rng.normal(size=(n, L, d)) * rng.uniform(0.2, 3),
-        noise=draw((n, L, d)),
-        labels=rng.integers(k, size=n),
-        weights=(rng.normal(size=(m, d)), 0.4 * rng.normal(size=(m, m)), rng.normal(size=(k, m))),
-        n_classes=k,
-    )
-
-
-@cache
-def input_sums(case, noisy):
-    X = case.inputs(noisy)
-    return InputSums(
-        margins=case.margins(X),
-        fisher_rao=paper.fisher_rao(*case.weights, X),
-        step_abs_sums=paper.column_sums(X).max(1),
-        square_sums=paper.column_squares(X),
-        step_max_sums=np.abs(X).max(2).sum(0),
-        max_norm=float(np.sqrt(np.square(X).sum(2)).max()),
-    )
-
-
-NORMS_OF_NO_INTEREST = NetworkNorms(3, 1.0, 1.0, 1.0, 1.0)
-
-
-def statistics(case, *, eigenvalue=0.1, pairs=()):
-    norms = case.norms(pairs)
-    clean, noisy = input_sums(case, False), input_sums(case, True)
-    return SampleStatistics(
-        case.n_classes, clean, noisy, eigenvalue, *norms, network=NORMS_OF_NO_INTEREST
-    )
-
-
-FIXED = Setting(
-    beta_u=2.0, beta_w=0.5, beta_v=3.0, fisher_rao_max=5.0, margin=1.0, noise_std=0.4, delta=0.05
-)
+FIXED = relu(2.0, 0.5, 3.0, fisher_rao_max=5.0, margin=1.0, noise_std=0.4, delta=0.05)
 
 
 def changed(sums, **changes):
@@ -124,11 +52,10 @@ NORMS = {
 
 def transcribed(case, setting, eigenvalue, *, noisy):
     """The transcription's terms as a function of (alpha, delta), and the delta left for them."""
-    X = case.inputs(noisy)
-    margins = case.margins(X)
+    X, margins = case.inputs(noisy), case.margins(noisy)
     law = (setting.noise, setting.noise_std)
     fixed = (setting.beta_u, setting.beta_w, setting.beta_v)
-    norms = case.norms(pairs_of(setting))
+    norms = case.norms(fixed)
     if setting.input_bound is None:
         trained = (*norms, paper.fisher_rao(*case.weights, X))
         (*betas, r), share = paper.union((*fixed, setting.fisher_rao_max), trained)
@@ -141,18 +68,15 @@ def transcribed(case, setting, eigenvalue, *, noisy):
             r = paper.remark6(setting.input_bound, *betas, L)
 
     def terms(alpha, delta):
-        shared = (X, margins, case.n_classes, alpha, r, eigenvalue, betas, delta)
+        shared = (X, margins, case.k, alpha, r, eigenvalue, betas, delta)
         return paper.theorem3(*shared, *law) if noisy else paper.theorem2(*shared)
 
     return terms, setting.delta * share
 
 
-def pairs_of(setting):
-    return [name for name in "uwv" if isinstance(getattr(setting, f"beta_{name}"), tuple)]
-
-
 def check_against_transcription(name, case, setting, eigenvalue):
-    sums = statistics(case, eigenvalue=eigenvalue, pairs=pairs_of(setting))
+    fixed = (setting.beta_u, setting.beta_w, setting.beta_v)
+    sums = slow.statistics(case, fixed, eigenvalue=eigenvalue)
     bound = THEOREMS[name](sums, setting)
     terms, delta = transcribed(case, setting, eigenvalue, noisy=name == "theorem3")
     if setting.margin == "auto":
@@ -175,8 +99,8 @@ SOURCES = {"input_bound": {"input_bound": 9.5}, "given": {"fisher_rao_max": 900.
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("name", THEOREMS)
 def test_matches_the_transcription(name, k, norms, radius, margin):
-    case = make_case(seed=k, k=k)
-    setting = Setting(*NORMS[norms], **SOURCES[radius], margin=margin, noise_std=0.4, delta=0.03)
+    case = slow.make_case(seed=k, k=k)
+    setting = relu(*NORMS[norms], **SOURCES[radius], margin=margin, noise_std=0.4, delta=0.03)
     for eigenvalue, known in [(0.07, True), (paper.min_eigenvalue(case.X), False), (0.0, False)]:
         setting = replace(setting, min_eigenvalue_known=known)
         check_against_transcription(name, case, setting, eigenvalue)
@@ -186,16 +110,16 @@ def test_matches_the_transcription(name, k, norms, radius, margin):
 @pytest.mark.parametrize("d", [1, 3])
 @pytest.mark.parametrize("noise", NOISES)
 def test_every_noise_matches_the_transcription(noise, d, norms):
-    case = make_case(seed=d, d=d, k=3, noise=noise, sigma=0.8)
+    case = slow.make_case(seed=d, d=d, k=3, sigma=0.8)
     for source, eigenvalue in itertools.product(SOURCES.values(), [0.0, 0.05]):
-        setting = Setting(*NORMS[norms], **source, margin=2.0, noise=noise, noise_std=0.8)
+        setting = relu(*NORMS[norms], **source, margin=2.0, noise=noise, noise_std=0.8)
         check_against_transcription("theorem3", case, setting, eigenvalue)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("beta_w", [0.0, 0.3, 1.0, 2.5])
 def test_theorem1_matches_the_transcription(seed, beta_w):
-    X = make_case(seed, n=7, L=1 + seed, d=1 + seed % 3).X
+    X = slow.make_case(seed, n=7, L=1 + seed, d=1 + seed % 3).X
     linear, difference = theorem1(
         n=len(X),
         n_steps=X.shape[1],
@@ -232,16 +156,9 @@ def test_linear_part_by_hand(r, frobenius, times_root, eigenvalue):
     assert linear == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("alpha", [1e-3, 0.5, 1.0, 40.0])
-def test_risks_match_the_transcription(alpha):
-    margins = np.array([-3.0, 0.0, 1e-3, 0.2, 0.5, 0.75, 1.0, 7.0, -0.0])
-    assert ramp_risk(margins)(alpha) == pytest.approx(paper.ramp_risk(margins, alpha), rel=1e-14)
-    assert indicator_risk(margins)(alpha) == paper.indicator_risk(margins, alpha)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_remark6_covers_the_linearised_norm(seed):
-    case = make_case(seed, n=5, L=4, d=3, k=3)
+    case = slow.make_case(seed, n=5, L=4, d=3, k=3)
     betas = dict(zip(["beta_u", "beta_w", "beta_v"], case.norms(), strict=True))
     r = remark6_radius(n_steps=4, max_input=float(np.abs(case.X).max()), **betas)
     assert paper.fisher_rao(*case.weights, case.X) <= r
@@ -260,8 +177,11 @@ HAND_SUMS = InputSums(
     step_max_sums=np.array([2.0, 3.0]),
     max_norm=2.0,
 )
-HAND = SampleStatistics(2, HAND_SUMS, HAND_SUMS, 0.25, 0.3, 1.0, 3.0, NORMS_OF_NO_INTEREST)
-HAND_SETTING = Setting(1.0, 0.5, 2.0, fisher_rao_max=1.0, margin=1.0, delta=2 * math.exp(-4))
+NO_MATTER = NetworkNorms(3, 1.0, 1.0, 1.0, 1.0)
+HAND = SampleStatistics(2, HAND_SUMS, HAND_SUMS, 0.25, 0.3, 1.0, 3.0, NO_MATTER)
+HAND_SETTING = relu(
+    1.0, 0.5, 2.0, fisher_rao_max=1.0, noise_std=1.0, margin=1.0, delta=2 * math.exp(-4)
+)
 
 
 def test_theorem2_by_hand():
@@ -308,9 +228,9 @@ def test_remark6_by_hand():
 
 
 def test_union_by_hand():
-    # u: 0.3 -> 2^-1, cell 3, 1/12; w: 1 -> 2^0, cell 1, 1/2; v: 3 -> 2^2, cell 4, 1/20; r: 1 -> 1/2
+    # u: 0.3 -> 2^-1, bin 3, 1/12; w: 1 -> 2^0, bin 1, 1/2; v: 3 -> 2^2, bin 4, 1/20; r: 1 -> 1/2
     # shares: 1/12 * 1/2 * 1/20 * 1/2 = 1/960; Lambda = 1 + 2 = 3
-    bound = theorem2(HAND, Setting(margin=1.0, delta=2 / 960 * math.exp(-4)))
+    bound = theorem2(HAND, relu(margin=1.0, delta=2 / 960 * math.exp(-4)))
     assert bound.term("difference") == pytest.approx(8 * 4 * 0.5 * 3 / 2 * 3)
     assert bound.term("linear") == pytest.approx(12)
     # delta * 1/960 = 2 / 960^2 e^-4, so ln(2 / ...) = 4 + 2 ln 960 = 17.7338...
@@ -337,21 +257,12 @@ def test_lambda_near_one(beta_w, L):
     assert lambda_of(beta_w, L) == pytest.approx(L * (L + 1) / 2, rel=1e-9)
 
 
-@pytest.mark.parametrize("L", [1, 400])
-def test_lambda_without_recurrence_is_one(L):
-    assert lambda_of(0.0, L) == 1
-
-
-def test_overflow_is_infinite():
-    assert lambda_of(1e10, 400) == math.inf
-    assert lambda_of(1e10, 400, beta_v=0.0) == 0
-    assert lambda_of(1e10, 400, abs_sum=0.0) == 0
-    assert lambda_of(math.inf, 3) == math.inf
-
-
-@pytest.mark.parametrize("beta_w", [0.0, 0.5])
-def test_overflow_of_the_factors_is_infinite(beta_w):
-    assert lambda_of(beta_w, 3, beta_u=1e200, beta_v=1e200) == math.inf
+def test_lambda_at_its_limits():
+    assert lambda_of(0.0, 1) == lambda_of(0.0, 400) == 1
+    assert lambda_of(1e10, 400) == lambda_of(math.inf, 3) == math.inf
+    assert lambda_of(1e10, 400, beta_v=0.0) == lambda_of(1e10, 400, abs_sum=0.0) == 0
+    for beta_w in (0.0, 0.5):
+        assert lambda_of(beta_w, 3, beta_u=1e200, beta_v=1e200) == math.inf
 
 
 def test_product_is_finite_where_lambda_alone_overflows():
@@ -368,48 +279,27 @@ def test_product_is_positive_where_the_factors_alone_underflow():
 @pytest.mark.parametrize("margin", [1.0, "auto"])
 @pytest.mark.parametrize("name", THEOREMS)
 def test_bound_overflows_to_infinity(name, margin):
-    case = make_case(n=4, L=400, d=1, m=1)
+    sums = slow.statistics(slow.make_case(n=4, L=400, d=1, m=1))
     setting = replace(FIXED, beta_w=1e10, input_bound=10.0, margin=margin)
-    bound = THEOREMS[name](statistics(case), setting)
+    bound = THEOREMS[name](sums, setting)
     assert bound.value == math.inf
     assert bound.reason.startswith("Infinite")
-    null = THEOREMS[name](statistics(case), replace(setting, beta_v=0.0))
+    null = THEOREMS[name](sums, replace(setting, beta_v=0.0))
     complexity = {"linear", "difference", "noise"}
     assert {term.value for term in null.terms if term.name in complexity} == {0.0}
     assert math.isfinite(null.value)
+    sums = changed(sums, square_sums=np.full((400, 1), 1e308))
+    assert THEOREMS[name](sums, replace(FIXED, margin=margin)).value == math.inf
 
 
-@pytest.mark.parametrize("number", [float, np.float64])
 @pytest.mark.parametrize("margin", [1.0, "auto"])
 @pytest.mark.parametrize("name", THEOREMS)
-def test_bound_at_the_edge_of_overflow(name, margin, number):
-    sums = statistics(make_case())
-    for exponent in np.linspace(285, 308, 200):
-        beta_u = float(10**exponent)
-        given = {"input_bound": number(3), "noise_std": number(0.4)}
-        bound = THEOREMS[name](sums, replace(FIXED, beta_u=beta_u, margin=margin, **given))
-        assert bound.value > 1e250
-
-
-@pytest.mark.parametrize("number", [float, np.float64])
-def test_huge_noise_is_no_error(number):
-    setting = replace(FIXED, noise_std=number(1e200))
-    assert theorem3(statistics(make_case()), setting).value > 1e199
-
-
-@pytest.mark.parametrize("name", THEOREMS)
-def test_sums_over_the_sample_that_overflow(name):
-    sums = changed(statistics(make_case()), square_sums=np.full((3, 2), 1e308))
-    assert THEOREMS[name](sums, FIXED).value == math.inf
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("alpha", [1e-60, 1e60])
-def test_extreme_margins_in_either_precision(alpha, dtype):
-    margins = np.array([-1.0, 0.0, 2.0, 3.0], dtype)
-    small, large = 0.5, 1.0
-    assert indicator_risk(margins)(alpha) == (small if alpha < 1 else large)
-    assert ramp_risk(margins)(alpha) == (small if alpha < 1 else large)
+def test_bound_at_the_edge_of_overflow(name, margin):
+    sums = slow.statistics(slow.make_case())
+    for exponent in np.linspace(285, 308, 100):
+        setting = replace(FIXED, beta_u=float(10**exponent), margin=margin, input_bound=3.0)
+        assert THEOREMS[name](sums, setting).value > 1e250
+    assert theorem3(sums, replace(FIXED, noise_std=1e200, margin=margin)).value > 1e150
 
 
 # ---- the largest of d noise entries ----
@@ -447,17 +337,15 @@ def test_gaussian_noise_maximum_is_an_upper_bound(d):
         ({"input_bound": 9.5}, 0.1, False, "plug_in"),
         ({"fisher_rao_max": 900.0}, 0.1, True, "plug_in"),
         ({"fisher_rao_max": 900.0}, 0.0, False, "plug_in"),
-        ({"fisher_rao_max": 900.0}, 0.1, False, "plug_in"),
         ({}, 0.1, True, "plug_in"),
-        ({}, 0.0, True, "plug_in"),
     ],
 )
 def test_certified_needs_a_valid_r_and_a_valid_eigenvalue(
     name, source, eigenvalue, known, kind, norms
 ):
-    sums = statistics(make_case(), eigenvalue=eigenvalue)
+    sums = slow.statistics(slow.make_case(), eigenvalue=eigenvalue)
     for margin in (1.0, "auto"):
-        setting = Setting(
+        setting = relu(
             *NORMS[norms], **source, min_eigenvalue_known=known, margin=margin, noise_std=0.4
         )
         assert THEOREMS[name](sums, setting).kind == kind
@@ -489,8 +377,8 @@ def test_certified_needs_a_valid_r_and_a_valid_eigenvalue(
 )
 @pytest.mark.parametrize("name", THEOREMS)
 def test_assumptions_say_where_every_number_comes_from(name, given, eigenvalue, lines):
-    sums = statistics(make_case(), eigenvalue=eigenvalue)
-    setting = Setting(2.0, 0.5, 3.0, margin=1.0, noise_std=0.4, notes=("a note",), **given)
+    sums = slow.statistics(slow.make_case(), eigenvalue=eigenvalue)
+    setting = relu(2.0, 0.5, 3.0, margin=1.0, noise_std=0.4, notes=("a note",), **given)
     text = "\n".join(THEOREMS[name](sums, setting).assumptions)
     for line in ("a note", "beta_u = 2,", "beta_w = 0.5,", "beta_v = 3,", "alpha = 1,", *lines):
         assert line in text
@@ -499,52 +387,30 @@ def test_assumptions_say_where_every_number_comes_from(name, given, eigenvalue, 
     assert ("B = 9.5 and the noise (Remark 6)" in text) is (noisy and "input_bound" in given)
 
 
-@pytest.mark.parametrize("eigenvalue", [0.0, 0.1])
-@pytest.mark.parametrize("name", THEOREMS)
-def test_terms_sum_to_the_value(name, eigenvalue):
-    for margin in (0.1, "auto"):
-        setting = replace(FIXED, margin=margin)
-        bound = THEOREMS[name](statistics(make_case(), eigenvalue=eigenvalue), setting)
-        assert bound.name == name
-        assert [t.name for t in bound.terms] == [
-            term for term in TERMS if term != "noise" or name == "theorem3"
-        ]
-        assert math.isclose(sum(term.value for term in bound.terms), bound.value)
-        assert bound.empirical_risk == bound.term("empirical_risk")
-
-
-@pytest.mark.parametrize("name", THEOREMS)
-def test_always_vacuous_with_a_reason(name):
-    for eigenvalue, beta_w in itertools.product([0.0, 0.1], [0.5, 1e300]):
-        sums = statistics(make_case(), eigenvalue=eigenvalue)
-        bound = THEOREMS[name](sums, replace(FIXED, beta_w=beta_w))
-        assert bound.vacuous is True
-        assert bound.reason
-
-
 def test_singular_second_moment_makes_theorem2_infinite():
-    sums = statistics(make_case(), eigenvalue=0.0)
-    bound = theorem2(sums, FIXED)
+    sums = slow.statistics(slow.make_case(), eigenvalue=0.0)
+    bound, noisy = theorem2(sums, FIXED), theorem3(sums, FIXED)
     assert bound.value == bound.term("linear") == math.inf
     assert bound.reason.startswith("Infinite: the second moment")
-    noisy = theorem3(sums, FIXED)
     assert math.isfinite(noisy.value)
-    norms = replace(FIXED, fisher_rao_max=None, input_bound=1.0, beta_w=1e200, beta_v=1e200)
-    overflow = theorem2(statistics(make_case(), eigenvalue=0.1), norms)
-    assert overflow.reason.startswith("Infinite: a term leaves the range")
     # Here the linear part is zero, and the difference part overflows.
     nothing = replace(FIXED, fisher_rao_max=0.0, beta_w=1e200)
     overflow = theorem2(changed(sums, fisher_rao=0.0), nothing)
     assert overflow.term("linear") == 0.0
     assert overflow.reason.startswith("Infinite: a term leaves the range")
-    assert all(found.reason.endswith(NEVER_BELOW_ONE) for found in (bound, noisy, overflow))
+    # Here it overflows itself, and not for the eigenvalue.
+    norms = replace(FIXED, fisher_rao_max=None, input_bound=1.0, beta_w=1e200, beta_v=1e200)
+    other = theorem2(slow.statistics(slow.make_case(), eigenvalue=0.1), norms)
+    assert other.reason.startswith("Infinite: a term leaves the range")
+    assert all(row.reason.endswith(NEVER_BELOW_ONE) for row in (bound, noisy, overflow, other))
+    assert bound.vacuous is noisy.vacuous is True
 
 
 @pytest.mark.parametrize("name", THEOREMS)
 def test_vacuous_also_where_the_value_is_below_one(name):
     # Margins that no such inputs have stand in for what rounding may do.
     sums = changed(
-        statistics(make_case()),
+        slow.statistics(slow.make_case()),
         margins=np.full(9, 5.0),
         fisher_rao=0.0,
         step_abs_sums=np.zeros(3),
@@ -556,79 +422,21 @@ def test_vacuous_also_where_the_value_is_below_one(name):
     assert bound.vacuous is True
 
 
-@pytest.mark.parametrize("name", THEOREMS)
-def test_tanh_is_not_covered(name):
-    with pytest.raises(NotApplicableError, match=f"{name} covers .* 'tanh'"):
-        THEOREMS[name](statistics(make_case()), replace(FIXED, activation="tanh"))
-
-
 def test_theorem3_needs_noise():
-    with pytest.raises(NotApplicableError, match="noise"):
-        theorem3(replace(statistics(make_case()), noisy=None), FIXED)
+    with pytest.raises(NotApplicableError, match="noise_std is 0"):
+        theorem3(slow.statistics(slow.make_case()), replace(FIXED, noise_std=0.0))
     assert issubclass(NotApplicableError, ValueError)
 
 
-def test_broken_fisher_rao_radius_is_replaced_by_its_cell():
-    sums = changed(statistics(make_case()), fisher_rao=5.1)
+def test_broken_fisher_rao_radius_is_replaced_by_its_bin():
+    sums = changed(slow.statistics(slow.make_case()), fisher_rao=5.1)
     bound, honest = theorem2(sums, FIXED), theorem2(sums, replace(FIXED, fisher_rao_max=None))
     assert bound.value == honest.value
-    assert bound.term("linear") == pytest.approx(
-        theorem2(sums, replace(FIXED, fisher_rao_max=8.0)).term("linear")
-    )
+    edge = theorem2(sums, replace(FIXED, fisher_rao_max=8.0))
+    assert bound.term("linear") == pytest.approx(edge.term("linear"))
 
 
-# ---- properties ----
-
-
-@few_examples
-@given(scale=positive, seed=seeds, margin=positive, k=st.integers(2, 4))
-def test_scale_of_the_readout_cancels(scale, seed, margin, k):
-    case = make_case(seed, k=k)
-    sums = statistics(case)
-    scaled = SampleStatistics(
-        k,
-        *(
-            replace(half, margins=scale * half.margins, fisher_rao=scale * half.fisher_rao)
-            for half in (sums.clean, sums.noisy)
-        ),
-        sums.min_eigenvalue,
-        sums.beta_u,
-        sums.beta_w,
-        scale * sums.beta_v,
-        sums.network,
-    )
-    # Away from the kinks of the indicator, where rounding decides.
-    near = np.abs(sums.clean.margins / margin - 1).min() < 1e-6
-    for theorem in [theorem3] if near else [theorem2, theorem3]:
-        for source in ({"fisher_rao_max": 1e4}, {"input_bound": 30.0}):
-            before = replace(FIXED, **source, margin=margin)
-            after = replace(before, beta_v=scale * before.beta_v, margin=scale * margin)
-            after = replace(after, fisher_rao_max=scale * before.fisher_rao_max)
-            assert theorem(scaled, after).value == pytest.approx(
-                theorem(sums, before).value, rel=1e-9
-            )
-
-
-@few_examples
-@given(
-    deltas=st.tuples(st.floats(1e-300, 1), st.floats(1e-300, 1)).map(sorted),
-    margin=st.one_of(positive, st.just("auto")),
-)
-def test_value_does_not_increase_in_delta(deltas, margin):
-    sums = statistics(make_case())
-    low, high = (replace(FIXED, delta=delta, margin=margin) for delta in deltas)
-    for theorem in (theorem2, theorem3):
-        assert theorem(sums, low).value >= theorem(sums, high).value * (1 - 1e-12)
-
-
-@few_examples
-@given(sigma=positive, factor=positive, noise=st.sampled_from(NOISES))
-def test_noise_term_is_linear_in_sigma(sigma, factor, noise):
-    one, other = (
-        theorem3(statistics(make_case()), replace(FIXED, noise=noise, noise_std=std)).term("noise")
-        for std in (sigma, factor * sigma)
-    )
-    assert other == pytest.approx(factor * one, rel=1e-9)
+# ---- never below one ----
 
 
 @few_examples
@@ -641,69 +449,12 @@ def test_noise_term_is_linear_in_sigma(sigma, factor, noise):
     slack=st.sampled_from([1.0, 1.3]),
 )
 def test_consistent_samples_never_get_below_one(seed, n, L, k, margin, slack):
-    case = make_case(seed, n=n, L=L, k=k)
-    beta_u, beta_w, beta_v = (slack * norm for norm in case.norms())
+    case = slow.make_case(seed, n=n, L=L, k=k)
     # A known, huge eigenvalue removes the linear part, and delta = 1 most of the confidence.
-    sums = statistics(case, eigenvalue=1e30)
-    for norms in [(beta_u, beta_w, beta_v), (None, None, None)]:
-        setting = Setting(*norms, margin=margin, noise_std=0.4, delta=1.0)
+    sums = slow.statistics(case, eigenvalue=1e30)
+    for norms in [tuple(slack * norm for norm in case.norms()), (None, None, None)]:
+        setting = relu(*norms, margin=margin, noise_std=0.4, delta=1.0)
         for theorem in (theorem2, theorem3):
             bound = theorem(sums, setting)
             assert bound.value >= 1
             assert bound.empirical_risk + bound.term("difference") >= 1 - 1e-12
-
-
-@few_examples
-@given(seed=seeds, margin=st.one_of(positive, st.just("auto")))
-def test_order_of_the_samples_does_not_matter(seed, margin):
-    case = make_case(1, n=12)
-    order = np.random.default_rng(seed).permutation(12)
-    shuffled = replace(case, X=case.X[order], noise=case.noise[order], labels=case.labels[order])
-    setting = replace(FIXED, fisher_rao_max=None, margin=margin)
-    for theorem in (theorem2, theorem3):
-        one, other = theorem(statistics(case), setting), theorem(statistics(shuffled), setting)
-        assert other.value == pytest.approx(one.value, rel=1e-9)
-        assert other.margin == one.margin
-
-
-@few_examples
-@given(seed=seeds, exponent=st.sampled_from(EXPONENTS), name=st.sampled_from(list(THEOREMS)))
-def test_auto_margin_is_at_most_every_cell_at_its_share(seed, exponent, name):
-    sums = statistics(make_case(seed))
-    auto = THEOREMS[name](sums, replace(FIXED, margin="auto"))
-    cell = replace(FIXED, margin=2.0**exponent, delta=FIXED.delta * cell_share(exponent))
-    assert auto.value <= THEOREMS[name](sums, cell).value * (1 + 1e-12)
-
-
-@few_examples
-@given(
-    seed=seeds,
-    name=st.sampled_from(list(THEOREMS)),
-    copies=st.integers(2, 5),
-    margin=st.floats(0.01, 10),
-)
-def test_terms_change_with_n_at_their_rates(seed, name, copies, margin):
-    sums = statistics(make_case(seed))
-    larger = SampleStatistics(
-        sums.n_classes,
-        *(
-            replace(
-                half,
-                margins=np.tile(half.margins, copies),
-                step_abs_sums=copies * half.step_abs_sums,
-                square_sums=copies * half.square_sums,
-            )
-            for half in (sums.clean, sums.noisy)
-        ),
-        sums.min_eigenvalue,
-        sums.beta_u,
-        sums.beta_w,
-        sums.beta_v,
-        sums.network,
-    )
-    setting = replace(FIXED, margin=margin, fisher_rao_max=None)
-    few, many = THEOREMS[name](sums, setting), THEOREMS[name](larger, setting)
-    assert many.term("confidence") < few.term("confidence")
-    for term in few.terms:
-        rate = copies ** float(Fraction(term.rate.removeprefix("n^")))
-        assert many.term(term.name) == pytest.approx(rate * term.value, rel=1e-9)

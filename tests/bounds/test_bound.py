@@ -1,10 +1,10 @@
 """A bound, its terms and its text."""
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import pytest
 
-from sklearn_rnnbound.bounds import Bound, Setting, Term
+from sklearn_rnnbound.bounds import Bound, Term
 
 BOUND = Bound(
     name="a name",
@@ -56,21 +56,3 @@ def test_an_estimate_is_no_certificate(kind, after):
     estimate = bound.as_estimate("estimated")
     assert (estimate.kind, estimate.assumptions) == (after, ("one line", "another", "estimated"))
     assert replace(estimate, kind=kind, assumptions=bound.assumptions) == bound
-
-
-def test_nothing_is_fixed_by_default():
-    setting = Setting()
-    assert (setting.beta_u, setting.beta_w, setting.beta_v) == (None, None, None)
-    assert (setting.fisher_rao_max, setting.input_bound) == (None, None)
-    assert setting.min_eigenvalue_known is False
-    assert (setting.unit_types, setting.activation) == (1, "relu")
-    assert (setting.noise, setting.noise_std) == ("gaussian", 0.0)
-    assert (setting.margin, setting.margin_cells, setting.delta) == ("auto", (), 0.05)
-    assert setting.notes == ()
-
-
-@pytest.mark.parametrize("record", [BOUND, BOUND.terms[0], Setting()])
-def test_records_do_not_change(record):
-    name = next(iter(vars(record)))
-    with pytest.raises(FrozenInstanceError):
-        setattr(record, name, getattr(record, name))
