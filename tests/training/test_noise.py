@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import torch
 
-from sklearn_rnnbound import noise
-from sklearn_rnnbound.noise import InputNoise, input_chunks
+from sklearn_rnnbound.training import noise
+from sklearn_rnnbound.training.noise import InputNoise, input_chunks
 
 STD = 0.7
 LAWS = {
@@ -31,16 +31,6 @@ def test_law(kind, dtype):
     assert abs(values.std() - STD) < 5 * STD * np.sqrt((kurtosis - 1) / (4 * values.size))
     if kind == "uniform":
         assert np.abs(values).max() <= np.sqrt(3) * STD * (1 + 1e-6)
-
-
-@pytest.mark.parametrize("kind", LAWS)
-def test_entries_are_independent(kind):
-    generator = torch.Generator().manual_seed(0)
-    sample = InputNoise(kind, STD).sample_(
-        torch.empty(20_000, 2, 3, dtype=torch.float64), generator
-    )
-    correlation = np.corrcoef(sample.flatten(1).numpy().T)
-    assert np.abs(correlation - np.eye(6)).max() < 5 / np.sqrt(20_000)
 
 
 def test_chunks_without_noise_are_the_data(monkeypatch):
@@ -69,14 +59,6 @@ def test_same_seed_gives_the_same_noise_in_every_pass(kind, monkeypatch):
     assert not torch.equal(first, other)
     assert len(first.unique()) == first.numel()
     assert not X.any()
-
-
-def test_noise_is_added_to_the_data_in_its_own_precision():
-    X = torch.full((2000, 2, 1), 1e6)
-    noisy = torch.cat(list(input_chunks(X, InputNoise("uniform", 1.0))))
-    assert noisy.dtype == X.dtype
-    assert (noisy - X).abs().max() <= 2
-    assert (noisy != X).any()
 
 
 @pytest.mark.parametrize("kind", LAWS)
@@ -111,7 +93,7 @@ def test_noise_does_not_depend_on_the_data_nor_on_their_layout(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(100, 3, 2), (100, 1, 50), (5, 40, 4)])
 @pytest.mark.parametrize("law", [None, InputNoise("gaussian", 1.0)])
-@pytest.mark.parametrize(("most_rows", "most_entries"), [(1024, 1000), (30, 1000), (1, 10**6)])
+@pytest.mark.parametrize(("most_rows", "most_entries"), [(1024, 1000), (30, 1000), (1024, 1)])
 def test_blocks_are_as_large_as_their_limits_allow(
     shape, law, most_rows, most_entries, monkeypatch
 ):
@@ -119,22 +101,7 @@ def test_blocks_are_as_large_as_their_limits_allow(
     monkeypatch.setattr(noise, "_CHUNK_ENTRIES", most_entries)
     *full, last = (len(chunk) for chunk in input_chunks(torch.zeros(shape), law))
     assert sum(full) + last == shape[0]
-    for size in full:
-        assert size <= most_rows
-        assert size * shape[1] * shape[2] <= most_entries
-        # One row more would be too many.
-        assert size == most_rows or (size + 1) * shape[1] * shape[2] > most_entries
-    assert 1 <= last <= max([*full, min(most_rows, most_entries // (shape[1] * shape[2]))])
-
-
-def test_blocks_of_short_and_of_long_sequences():
-    # Neither of them takes memory: a view of a single number.
-    short, long = torch.zeros(1).expand(2500, 2, 1), torch.zeros(1).expand(20, 2**10, 2**10)
-    assert [len(chunk) for chunk in input_chunks(short)] == [1024, 1024, 452]
-    assert [len(chunk) for chunk in input_chunks(long)] == [8, 8, 4]
-
-
-@pytest.mark.parametrize("law", [None, InputNoise("laplace", 1.0)])
-def test_a_row_larger_than_a_block_is_one_block(law, monkeypatch):
-    monkeypatch.setattr(noise, "_CHUNK_ENTRIES", 1)
-    assert [len(chunk) for chunk in input_chunks(torch.zeros(3, 4, 5), law)] == [1, 1, 1]
+    # A row larger than a block is a block.
+    limit = max(1, min(most_rows, most_entries // (shape[1] * shape[2])))
+    assert set(full) <= {limit}
+    assert 1 <= last <= limit

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["InputNoise", "double_blocks", "input_chunks"]
+__all__ = ["InputNoise", "input_chunks"]
 
 # Enough rows for matrix products at full speed, few enough for the states to stay in cache.
 _CHUNK_ROWS = 1024
 _CHUNK_ENTRIES = 2**23
-# Small enough for float64 copies of a block of rows to stay in cache.
-_BLOCK_ENTRIES = 2**18
 
 
 @dataclass(frozen=True)
@@ -48,21 +46,9 @@ class InputNoise:
 def input_chunks(
     X: torch.Tensor, noise: InputNoise | None = None, seed: int = 0
 ) -> Iterator[torch.Tensor]:
-    """Yield X, or X plus one draw of noise, in blocks of rows small enough to work on.
+    """Yield X (n, L, d), or X plus one draw of noise, in blocks of rows small enough to work on.
 
-    Parameters
-    ----------
-    X : torch.Tensor of shape (n, L, d)
-        Sequences.
-    noise : InputNoise or None
-        Law of the noise; None: X itself.
-    seed : int
-        Seed of the draw: the same seed gives the same noise.
-
-    Yields
-    ------
-    chunk : torch.Tensor of shape (rows, L, d)
-        Next block of rows.
+    The same seed gives the same noise.
     """
     rows = min(_CHUNK_ROWS, max(1, _CHUNK_ENTRIES // (X.shape[1] * X.shape[2])))
     if noise is None:
@@ -75,9 +61,3 @@ def input_chunks(
             torch.empty_like(chunk, memory_format=torch.contiguous_format), generator
         )
         yield draw.add_(chunk)
-
-
-def double_blocks(chunk: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield a chunk in float64, in blocks of rows that are worked on more than once."""
-    for block in chunk.split(max(1, _BLOCK_ENTRIES // (chunk.shape[1] * chunk.shape[2]))):
-        yield block.double()

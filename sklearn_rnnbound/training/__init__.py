@@ -1,0 +1,1 @@
+"""Training: data on a device, one loop, constraints and noise."""
