@@ -23,22 +23,10 @@ RAGGED = (
 
 
 def as_array(X: Any) -> Any:
-    """Tensors and lists as arrays; what scikit-learn converts itself, such as a table, as it is.
+    """Tensors and lists as arrays; what scikit-learn converts, such as a table, as it is.
 
-    Parameters
-    ----------
-    X : object
-        Data.
-
-    Returns
-    -------
-    X : object
-        The data, for scikit-learn's checks.
-
-    Raises
-    ------
-    ValueError
-        For rows of different lengths, and for dates, which scikit-learn would take for numbers.
+    ValueError for rows of different lengths, and for dates, which scikit-learn would take for
+    numbers.
     """
     if isinstance(X, torch.Tensor):
         X = X.numpy(force=True)
@@ -56,41 +44,22 @@ def as_array(X: Any) -> Any:
 def check_sequences(
     estimator: Any, X: Any, *, reset: bool, ensure_min_samples: int = 1
 ) -> np.ndarray:
-    """Sequences as a finite array of two or three dimensions, float32 or float64.
+    """Sequences (n, L, d) or (n, L * step_size), checked by scikit-learn: float32 or float64.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Its `n_features_in_` is set, or checked: d for three dimensions, else the number of columns.
-    X : array-like of shape (n, L, d) or (n, L * step_size)
-        Sequences.
-    reset : bool
-        Whether the call is a fit.
-    ensure_min_samples : int, default=1
-        Fewest sequences.
-
-    Returns
-    -------
-    X : ndarray of shape (n, L, d) or (n, L * step_size)
-        The sequences, without a copy where none is needed.
-
-    Raises
-    ------
-    TypeError
-        For sparse data.
-    ValueError
-        For data that are not numbers, not finite or of another form than in `fit`.
+    In a fit (`reset`) the `n_features_in_` of the estimator is set, else checked: it is d for three
+    dimensions, else the number of columns. Nothing is copied that need not be. TypeError for sparse
+    data, ValueError for data that are not finite numbers, or of another form than in `fit`.
     """
     X = as_array(X)
     ndim, name = getattr(X, "ndim", 2), type(estimator).__name__
-    if isinstance(X, np.ndarray) and ndim == 1 and X.dtype == object and np.ndim(X[0]):
+    if isinstance(X, np.ndarray) and ndim == 1 and X.dtype == object and len(X) and np.ndim(X[0]):
         raise ValueError(RAGGED)
     if not reset and ndim == 2 and estimator._fitted_on_3d:
         raise ValueError(
             f"X has 2 dimensions, but {name} was fitted on sequences of shape (n, L, "
             f"{estimator.n_features_in_}); reshape X to three dimensions"
         )
-    if ndim == 3:
+    if ndim > 2:
         X = check_array(
             X,
             dtype=DTYPES,
@@ -99,8 +68,11 @@ def check_sequences(
             estimator=estimator,
             input_name="X",
         )
-        if 0 in X.shape:
-            raise ValueError(f"X has shape {X.shape}: sequences need a step and a feature")
+        if X.ndim > 3 or 0 in X.shape:
+            raise ValueError(
+                f"X has shape {X.shape}: sequences have the shape (n, L, d), with a step and a "
+                "feature at least"
+            )
         if reset:
             estimator.n_features_in_ = X.shape[2]
             vars(estimator).pop("feature_names_in_", None)
@@ -136,15 +108,7 @@ def as_steps(X: np.ndarray, step_size: int) -> np.ndarray:
 def restored_on_failure(estimator: Any) -> Iterator[None]:
     """Give an estimator its attributes back when the block fails or is interrupted.
 
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator, whose attributes the block sets and does not change in place.
-
-    Yields
-    ------
-    None
-        Nothing.
+    The block sets attributes, and changes none in place.
     """
     before = dict(vars(estimator))
     try:

@@ -1,84 +1,42 @@
-"""The estimator: parameters, validation, fit, predict; the bound methods come with it."""
+"""The classifier: parameters, labels and predictions; the bound methods ask its certifier."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags, check_consistent_length, column_or_1d
-from sklearn.utils._param_validation import (
-    HasMethods,
-    StrOptions,
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.utils import (
+    Tags,
+    assert_all_finite,
+    check_consistent_length,
+    column_or_1d,
+    compute_class_weight,
 )
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_is_fitted,
-    check_memory,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from sklearn_rnnbound.bounds import Setting
-from sklearn_rnnbound.bounds.peeling import recurrence_budget
-from sklearn_rnnbound.certification import BoundMethods
-from sklearn_rnnbound.constraints import Radius, WeightConstraints, row_norm
-from sklearn_rnnbound.fitting import (
-    OPTIMIZERS,
-    Fit,
-    Sample,
-    Start,
-    check_parameters,
-    check_sample,
-    first_weights,
-    largest_batch,
-    make_net,
-    prepare,
-    resume,
-)
-from sklearn_rnnbound.network import (
-    RecurrentNetwork,
-    Weights,
-    torch_threads,
-)
-from sklearn_rnnbound.noise import InputNoise, input_chunks
-from sklearn_rnnbound.parameters import Number, NumberPair
-from sklearn_rnnbound.spectrum import min_eigenvalue, whitened_norm
-from sklearn_rnnbound.state import FittedClassifier, restored, versioned
-from sklearn_rnnbound.statistics import SampleStatistics, box_statistics, sample_statistics
-from sklearn_rnnbound.training import ArrayWeights, as_tensor, as_tensors, train
-from sklearn_rnnbound.validation import (
-    DTYPES,
-    as_array_like,
-    as_labels,
-    as_steps,
-    as_weights,
-    check_prior,
-    check_sequences,
-    conversion,
-    resolve_device,
-    restored_on_failure,
-)
+from sklearn_rnnbound._base import OPTIMIZERS, RecurrentEstimator, Sample
+from sklearn_rnnbound._validation import as_steps, check_sequences, restored_on_failure
+from sklearn_rnnbound.certification.certifier import check_method
+from sklearn_rnnbound.certification.report import BoundCurve, BoundReport
+from sklearn_rnnbound.evidence.trial import Data
+from sklearn_rnnbound.training.constraints import Radius
+from sklearn_rnnbound.training.data import as_tensor
 
 __all__ = ["RNNBoundClassifier"]
 
-# Below this many multiplications a step, starting torch threads costs more than they save.
-_WORK_FOR_THREADS = 2**24
+_RADIUS = [Interval(Real, 0, None, closed="left"), tuple, list, None]
+_POSITIVE_OR_NONE = [Interval(Real, 0, None, closed="neither"), None]
 
 
-_RADIUS = [Number(Real, 0, None, closed="left"), NumberPair(Real, 0, None, closed="left"), None]
-_POSITIVE_OR_NONE = [Number(Real, 0, None, closed="neither"), None]
-
-
-class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
+class RNNBoundClassifier(ClassifierMixin, RecurrentEstimator):
     """Recurrent classifier that comes with a generalization bound.
 
     The network is ``h_t = act(U x_t + W h_{t-1})`` with scores ``y = V h_L`` and without biases,
@@ -89,7 +47,10 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     hidden_size : int, default=64
-        Number m of hidden units, at most 32,768.
+        Number m of hidden units.
+    cell : str, default="elman"
+        Kind of the network, a key of :data:`sklearn_rnnbound.cells.CELLS`: "elman" is that of the
+        paper.
     activation : {"relu", "tanh"}, default="relu"
         Activation of the hidden units. The paper's bounds cover relu.
     noise_std : float, default=0.0
@@ -185,10 +146,6 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         ``net.module_.weights``.
     device : str, default="auto"
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or "auto": CUDA where there is one.
-    n_threads : int or None, default=None
-        Number of torch threads, at most 1,024, during `fit` and predictions. None: one for small
-        networks, else what torch is set to. For small networks more than one can be many times
-        slower.
 
     Attributes
     ----------
@@ -209,10 +166,10 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     device_ : str
         Device of the network.
     net_ : skorch.NeuralNetClassifier
-        The fitted net. Its `history` has ``epoch`` and ``train_loss``; with `callbacks` it has all
-        that skorch records.
+        The fitted net; bounds speak of the weights that `fit` has left in it. Its `history` has
+        ``epoch`` and ``train_loss``; with `callbacks` it has all that skorch records.
     U_, W_, V_ : ndarray of shapes (m, d), (m, m), (k, m)
-        Weights.
+        Weights of the cell "elman"; those of another cell have its names.
     beta_u_, beta_w_, beta_v_ : float or pair of floats
         Largest row norms of the weights, as sign sums where the constraint is a pair.
 
@@ -247,51 +204,51 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        # With more units, or threads below, than a machine holds the process ends, not the fit.
-        "hidden_size": [Number(Integral, 1, 2**15, closed="both")],
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "cell": [str],
         "activation": [StrOptions({"relu", "tanh"})],
-        "noise_std": [Number(Real, 0, None, closed="left")],
+        "noise_std": [Interval(Real, 0, None, closed="left")],
         "noise": [StrOptions({"gaussian", "uniform", "laplace"})],
         "beta_u": _RADIUS,
         "beta_w": _RADIUS,
         "beta_v": _RADIUS,
-        "unit_types": [Number(Integral, 1, 2, closed="both")],
+        "unit_types": [Interval(Integral, 1, 2, closed="both")],
         "fisher_rao_max": _POSITIVE_OR_NONE,
         "input_bound": _POSITIVE_OR_NONE,
         "gradient_clip_norm": _POSITIVE_OR_NONE,
         "gradient_clip_value": _POSITIVE_OR_NONE,
-        "weight_decay": [Number(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
         "loss": [StrOptions({"cross_entropy", "ramp"})],
         "optimizer": [StrOptions(set(OPTIMIZERS))],
-        "learning_rate": [Number(Real, 0, None, closed="neither")],
-        "max_iter": [Number(Integral, 1, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Number(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
-        "tol": [Number(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Number(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Number(Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "prior": [HasMethods(["fit", "predict"]), None],
-        "box_width": [Number(Real, 0, 2, closed="both"), None],
+        "box_width": [Interval(Real, 0, 2, closed="both"), None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
-        "step_size": [Number(Integral, 1, None, closed="left")],
-        "margin": [StrOptions({"auto"}), Number(Real, 0, None, closed="neither")],
-        "delta": [Number(Real, 0, 1, closed="neither")],
-        "min_eigenvalue": [StrOptions({"estimate"}), Number(Real, 0, None, closed="left")],
+        "step_size": [Interval(Integral, 1, None, closed="left")],
+        "margin": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "delta": [Interval(Real, 0, 1, closed="neither")],
+        "min_eigenvalue": [StrOptions({"estimate"}), Interval(Real, 0, None, closed="left")],
         "memory": [str, HasMethods(["cache"]), None],
         "checkpoint": [str, os.PathLike, None],
         "callbacks": [list, None],
         "device": [str],
-        "n_threads": [Number(Integral, 1, 1024, closed="both"), None],
     }
 
     def __init__(
         self,
         hidden_size: int = 64,
         *,
+        cell: str = "elman",
         activation: str = "relu",
         noise_std: float = 0.0,
         noise: str = "gaussian",
@@ -328,9 +285,9 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         checkpoint: str | os.PathLike[str] | None = None,
         callbacks: list[Any] | None = None,
         device: str = "auto",
-        n_threads: int | None = None,
     ) -> None:
         self.hidden_size = hidden_size
+        self.cell = cell
         self.activation = activation
         self.noise_std = noise_std
         self.noise = noise
@@ -367,7 +324,6 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.device = device
-        self.n_threads = n_threads
 
     # Fitting
 
@@ -398,269 +354,72 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """
         # Tensors made in inference mode could not be trained.
         with restored_on_failure(self), torch.inference_mode(False):
-            fit = self._prepare(X, y, sample_weight)
-            training, data = fit.training, fit.training.data
-            with self._threads(len(data), data.X.shape[2]):
-                if self.checkpoint is not None:
-                    resume(self, fit, self.checkpoint)
-                train([training])
-                self._conclude(fit)
-            if training.checkpoint is not None:
-                training.checkpoint.remove()
+            self._check_parameters()
+            X = check_sequences(self, X, reset=True, ensure_min_samples=2)
+            if y is None:
+                raise ValueError(
+                    f"{type(self).__name__} requires y to be passed, but the target y is None"
+                )
+            y = column_or_1d(y, warn=True)
+            assert_all_finite(y, input_name="y")
+            check_classification_targets(y)
+            check_consistent_length(X, y)
+            X = as_steps(X, self.step_size)
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(
+                    sample_weight, X, dtype=np.float64, ensure_non_negative=True
+                )
+                kept = sample_weight > 0
+                if not kept.all():
+                    X, y, sample_weight = X[kept], y[kept], sample_weight[kept]
+            classes, targets = np.unique(y, return_inverse=True)
+            if len(classes) < 2:
+                raise ValueError(
+                    "y must hold two classes or more with samples of positive weight, and the "
+                    f"number of classes is {len(classes)}: {classes.tolist()}"
+                )
+            weights = self._loss_weights(sample_weight, y, classes, targets)
+            previous = getattr(self, "classes_", classes)
+            if self.warm_start and not np.array_equal(previous, classes):
+                raise ValueError(
+                    f"warm_start needs the classes of the previous fit, {previous.tolist()}, and y "
+                    f"has {classes.tolist()}"
+                )
+            self.classes_ = classes
+            self._fit_network(Sample(X, targets, len(classes), weights))
         return self
 
-    def _prepare(self, X: Any, y: Any, sample_weight: Any) -> Fit:
-        """Everything of a fit that comes before training."""
-        check_parameters(self)
-        X, y = self._validate(X, y)
-        sample = check_sample(self, X, y, sample_weight)
-        start = self._start(sample)
-        with self._threads(*sample.X.shape[::2]):
-            return prepare(self, sample, start)
-
-    def _conclude(self, fit: Fit) -> None:
-        """Everything of a fit that comes after training."""
-        net, data, record = fit.training.net, fit.training.data, fit.training.record
-        # Callbacks may have moved the weights after the last step.
-        net.constraints.project_(*net.module_.weights)
-        net.limit_fisher_rao_(data.X)
-        net.train_split = None
-        self.net_ = net
-        self.device_ = net.device
-        self.classes_ = fit.classes
-        self.U_, self.W_, self.V_ = (
-            weight.detach().cpu().numpy().copy() for weight in net.module_.weights
-        )
-        self.beta_u_ = row_norm(self.U_, net.constraints.beta_u)
-        self.beta_w_ = row_norm(self.W_, net.constraints.beta_w)
-        self.beta_v_ = row_norm(self.V_, net.constraints.beta_v)
-        self.n_iter_ = len(record.loss_curve)
-        self.loss_curve_ = record.loss_curve
-        self.best_loss_ = None if self.early_stopping else min(record.loss_curve)
-        self.validation_scores_ = record.validation_scores if self.early_stopping else None
-        self._setting = fit.setting
-        self._fitted_box = net.constraints.box
-        self._prior_weights = fit.start.prior_weights
-        self._n_prior = fit.start.n_prior
-        self._n_learned = fit.n_learned
-        self._init_seed = fit.init_seed
-        self._statistics = self._reduce(data.X, data.targets)
-        if not record.converged:
-            warnings.warn(
-                f"max_iter={self.max_iter} epochs reached, and training has not converged yet.",
-                ConvergenceWarning,
-                stacklevel=4,
+    def _loss_weights(
+        self,
+        weights: np.ndarray | None,
+        y: np.ndarray,
+        classes: np.ndarray,
+        targets: np.ndarray,
+    ) -> np.ndarray | None:
+        """Product of sample and class weights; None when all are equal."""
+        if self.class_weight is not None:
+            factors = compute_class_weight(
+                self.class_weight, classes=classes, y=y, sample_weight=weights
             )
-
-    def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Training data as arrays of shapes (n, L, d) and (n,), with n_features_in_ set."""
-        X, ndim = as_array_like(X)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None"
-            )
-        with conversion("y"):
-            y = column_or_1d(as_labels(y), warn=True)
-            check_classification_targets(y)
-        if ndim == 3:
-            X = check_sequences(X, ndim, self, min_samples=2)
-            self.n_features_in_ = X.shape[2]
-            if hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        else:
-            with conversion("X"):
-                X = validate_data(self, X, dtype=DTYPES, ensure_min_samples=2)
-        with conversion("X and y"):
-            check_consistent_length(X, y)
-        self._fitted_on_3d = ndim == 3
-        return as_steps(X, self.step_size), y
-
-    def _validate_new(self, X: Any) -> np.ndarray:
-        """Sequences for prediction, of shape (n, L, d)."""
-        check_is_fitted(self)
-        X, ndim = as_array_like(X)
-        d = self.U_.shape[1]
-        if ndim == 3:
-            X = check_sequences(X, ndim, self)
-            if X.shape[2] != d:
+            if not np.isfinite(factors).all() or (factors < 0).any() or not factors.any():
                 raise ValueError(
-                    f"X has {X.shape[2]} features per step, but {type(self).__name__} was fitted "
-                    f"with {d}"
+                    "class_weight must be finite and not negative, nor zero for every class; it "
+                    f"gives the classes {classes.tolist()} the weights {factors.tolist()}"
                 )
-            return as_steps(X, self.step_size)
-        if ndim == 2 and self._fitted_on_3d:
-            raise ValueError(
-                f"X has 2 dimensions, but {type(self).__name__} was fitted on sequences of shape "
-                f"(n, L, {d}); reshape X to three dimensions"
-            )
-        with conversion("X"):
-            X = validate_data(self, X, dtype=DTYPES, reset=False)
-        return as_steps(X, self.step_size)
-
-    def _validate_inputs(self, X: Any) -> np.ndarray:
-        """Sequences for the network, of shape (n, L, d) and in the dtype of its weights."""
-        X = self._validate_new(X)
-        with np.errstate(over="ignore"):
-            inputs = X.astype(self.U_.dtype, copy=False)
-        if inputs is not X and not np.isfinite(inputs).all():
-            raise ValueError(
-                f"X holds numbers out of the range of {inputs.dtype}, the dtype of the data that "
-                f"{type(self).__name__} was fitted on"
-            )
-        return inputs
-
-    def _start(self, sample: Sample) -> Start:
-        """What the previous fit and `prior` have left for the fit of a sample."""
-        start = Start()
-        if self.warm_start and hasattr(self, "U_"):
-            self._check_previous(sample)
-            start = Start(self._weights(), self._n_learned, self._init_seed)
-        prior = self._fitted_prior(sample)
-        if prior is None:
-            return start
-        return replace(start, prior_weights=prior._array_weights(), n_prior=prior._n_learned)
-
-    def _check_previous(self, sample: Sample) -> None:
-        """Raise ValueError unless the weights of the previous fit suit a sample."""
-        if not np.array_equal(sample.classes, self.classes_):
-            raise ValueError(
-                f"warm_start needs the classes of the previous fit, {self.classes_.tolist()}, "
-                f"and y has {sample.classes.tolist()}"
-            )
-        if self.U_.shape != (self.hidden_size, sample.X.shape[2]):
-            raise ValueError(
-                f"warm_start needs hidden_size and features per step of the previous fit, "
-                f"{self.U_.shape}, and got {(self.hidden_size, sample.X.shape[2])}"
-            )
-
-    def _array_weights(self) -> ArrayWeights:
-        return self.U_, self.W_, self.V_
-
-    def _weights(self) -> Weights:
-        return as_tensors(self._array_weights())
-
-    def _fitted_prior(self, sample: Sample) -> RNNBoundClassifier | None:
-        """The classifier `prior`, if it is one that the fit of a sample can start from."""
-        if self.prior is self:
-            raise ValueError("prior must be another classifier, fitted on other data")
-        prior = check_prior(self.prior, RNNBoundClassifier)
-        if prior is None:
+            weights = factors[targets] * (1.0 if weights is None else weights)
+        if weights is None or (weights == weights[0]).all():
             return None
-        X, classes = sample.X, sample.classes
-        ours = (X.shape[2], self.hidden_size, self.activation, self.unit_types)
-        m, d = prior.U_.shape
-        theirs = (d, m, prior._setting.activation, prior._setting.unit_types)
-        if ours != theirs:
+        # By a power of two, which rounds nothing: no sum of them overflows.
+        return np.ldexp(weights, -np.frexp(weights.max())[1])
+
+    def _check_outputs(self, name: str, other: Any) -> None:
+        if not np.array_equal(self.classes_, other.classes_):
             raise ValueError(
-                "prior must have the features per step, hidden_size, activation and unit_types of "
-                f"this network, {ours}, and it has {theirs}"
+                f"{name} must know the classes of y, {self.classes_.tolist()}, and it knows "
+                f"{other.classes_.tolist()}"
             )
-        if not np.array_equal(classes, prior.classes_):
-            raise ValueError(
-                f"prior must know the classes of y, {classes.tolist()}, and it knows "
-                f"{prior.classes_.tolist()}"
-            )
-        if prior._recognises(
-            as_tensor(X).to(prior._weights()[0]), torch.from_numpy(sample.targets)
-        ):
-            raise ValueError(
-                "prior was fitted on these very data; its weights must come from data disjoint "
-                "from those of fit, or no bound that uses them holds"
-            )
-        return prior
-
-    def _reference_weights(self) -> Weights | None:
-        """Weights learned on other data, if any."""
-        return None if self._prior_weights is None else as_tensors(self._prior_weights)
-
-    def _prior_mean(self) -> Weights:
-        """Centre of the PAC-Bayes prior: the prior's weights, or the initial ones again."""
-        if self._prior_weights is not None:
-            return as_tensors(self._prior_weights)
-        constraints = _fitted_constraints(self._setting)
-        shape = self.U_.shape[1], len(self.U_), len(self.V_)
-        weights = first_weights(shape, self._init_seed, constraints)
-        constraints.project_(*weights)
-        return weights
-
-    def _threads(self, rows: int, n_features: int) -> AbstractContextManager[None]:
-        """Context with the number of torch threads that suits a minibatch of at most `rows`."""
-        if self.n_threads is not None:
-            return torch_threads(int(self.n_threads))
-        m = int(self.hidden_size)
-        work = min(rows, largest_batch(self)) * m * (m + n_features)
-        return torch_threads(1 if work < _WORK_FOR_THREADS else None)
-
-    def _reduce(self, inputs: torch.Tensor, targets: torch.Tensor) -> SampleStatistics:
-        """What the bounds need of a sample and of the fitted network."""
-        X = inputs.cpu().numpy()
-        floor = self._second_moment_floor(X)
-        sample = sample_statistics(
-            self.net_.module_,
-            inputs,
-            targets,
-            n_classes=len(self.classes_),
-            min_eigenvalue=floor,
-            whitened_norm=self._whitened_norm(X, inputs) if floor > 0 else None,
-            norms=(self.beta_u_, self.beta_w_, self.beta_v_),
-            noise=self.net_.noise,
-            seed=self.net_.evaluation_seed,
-            decay=recurrence_budget(self._setting),
-        )
-        if self._fitted_box is None:
-            return sample
-        box = self._fitted_box
-        lower, upper = box.ends(inputs)
-        return replace(
-            sample,
-            box=box_statistics(
-                lower,
-                upper,
-                as_tensors(box.center, like=inputs),
-                inputs,
-                self._setting.activation,
-                width=box.width,
-                n_prior=self._n_prior,
-            ),
-        )
-
-    def _second_moment_floor(self, X: np.ndarray) -> float:
-        if self.min_eigenvalue != "estimate":
-            return float(self.min_eigenvalue)
-        if self.verbose:
-            print("smallest eigenvalue of the second moment ...", flush=True)
-        return float(check_memory(self.memory).cache(min_eigenvalue)(X))
-
-    def _whitened_norm(self, X: np.ndarray, inputs: torch.Tensor) -> float | None:
-        if self.min_eigenvalue != "estimate" or self._setting.activation != "relu":
-            return None
-        if self.verbose:
-            print("exact trace of the linear part ...", flush=True)
-        net = self.net_
-        if net.noise is None:
-            return float(check_memory(self.memory).cache(whitened_norm)(X, [X]))
-        chunks = input_chunks(inputs, net.noise, net.evaluation_seed)
-        variance = self._setting.noise_std * self._setting.noise_std
-        return whitened_norm(X, (chunk.cpu().numpy() for chunk in chunks), variance)
 
     # Predictions
-
-    def _scores(self, X: Any) -> np.ndarray:
-        """Scores y of shape (n, k)."""
-        inputs = as_tensor(self._validate_inputs(X))
-        with self._threads(len(inputs), inputs.shape[2]):
-            return self.net_.scores(inputs).cpu().numpy()
-
-    def _finite_scores(self, X: Any) -> np.ndarray:
-        """Scores of shape (n, k), from which a prediction can be made."""
-        scores = self._scores(X)
-        overflowing = np.flatnonzero(~np.isfinite(scores).all(1))
-        if len(overflowing):
-            raise ValueError(
-                f"the scores of {len(overflowing)} sequences, first of number {overflowing[0]}, "
-                f"leave the range of {scores.dtype}: scale X as the training data were"
-            )
-        return scores
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Scores of the classes.
@@ -691,8 +450,8 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         y : ndarray of shape (n,)
             Labels of the largest scores.
         """
-        winners = self._finite_scores(X).argmax(1)
-        return self.classes_[winners]
+        scores = self._finite_scores(X)
+        return self.classes_[scores.argmax(1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
@@ -724,68 +483,231 @@ class RNNBoundClassifier(BoundMethods, ClassifierMixin, BaseEstimator):
         """
         return log_softmax(self._finite_scores(X), axis=1)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy of the predictions.
+    # Bounds
+
+    def generalization_bound_(
+        self, *, method: str = "paper", margin: float | None = None, delta: float | None = None
+    ) -> float:
+        """Bound on the probability of error on new data.
+
+        Parameters
+        ----------
+        method : str, default="paper"
+            Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper": Theorem 3 when the network was
+            trained with noise, else Theorem 2. Not ``"holdout"``, ``"occam"`` and ``"pac_bayes"``,
+            which need data: :meth:`bound_report_` takes them.
+        margin : float or None, default=None
+            Margin alpha, counted as fixed beforehand. None: the parameter `margin`.
+        delta : float or None, default=None
+            Probability with which the bound may fail. None: the parameter `delta`.
+
+        Returns
+        -------
+        bound : float
+            The bound; never clipped to 1, and inf where it says nothing.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, or one that does not cover this network or needs data.
+        """
+        setting = self._asked(margin, delta)
+        return self._certifier.bound(check_method(method), setting).value
+
+    def bound_report_(
+        self,
+        X_test: Any = None,
+        y_test: Any = None,
+        *,
+        X_train: Any = None,
+        y_train: Any = None,
+        methods: str | list[str] = "all",
+        margin: float | None = None,
+        delta: float | None = None,
+        simultaneous: bool = False,
+    ) -> BoundReport:
+        """Bounds side by side, term by term.
+
+        Parameters
+        ----------
+        X_test : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            Test data, which took no part in training or selection: for the bound ``"holdout"``.
+            They move no other bound, but show the test error of what a bound speaks of.
+        y_test : array-like of shape (n,), default=None
+            Test labels.
+        X_train : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            The training data of `fit` (rows of positive weight), for ``"occam"`` and
+            ``"pac_bayes"``.
+        y_train : array-like of shape (n,), default=None
+            Training labels.
+        methods : "all", str or list of str, default="all"
+            Key or keys of :data:`sklearn_rnnbound.BOUNDS`. With "all", bounds that do not apply are
+            left out with a line that says why.
+        margin, delta : float or None, default=None
+            As in :meth:`generalization_bound_`.
+        simultaneous : bool, default=False
+            Whether delta is shared out so that all bounds hold together.
+
+        Returns
+        -------
+        report : BoundReport
+            The bounds, in the order asked for. Its errors count a tie for the largest score, and
+            a label that `fit` has not seen, as an error.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, one that does not cover this network or lacks its data, or
+            training data that are not those of `fit`.
+        """
+        setting = self._asked(margin, delta, simultaneous)
+        test, train = self._data(X_test, y_test, "test"), self._data(X_train, y_train, "train")
+        return self._certifier.report(
+            test, train, methods, setting, simultaneous=simultaneous, verbose=self.verbose
+        )
+
+    def bound_curve_(
+        self,
+        X_train: Any,
+        y_train: Any,
+        *,
+        fractions: Sequence[float] = (1 / 8, 1 / 4, 1 / 2, 1),
+        methods: str | list[str] = "all",
+        margin: float | None = None,
+        delta: float | None = None,
+    ) -> BoundCurve:
+        """Bounds of the trained network over the number of samples, term by term.
+
+        The network stays as it is; the bounds hold for whatever weights and every sample, so each
+        is recomputed on nested random parts of the training data. What shrinks is what more data
+        can mend. The margin is the same for every part: with ``"auto"`` the one that suits all
+        data, paid for as always.
+
+        Parameters
+        ----------
+        X_train : array-like of shape (n, L, d) or (n, L * step_size)
+            The training data of `fit`.
+        y_train : array-like of shape (n,)
+            Training labels.
+        fractions : sequence of float, default=(1/8, 1/4, 1/2, 1)
+            Parts of the data, in (0, 1].
+        methods : "all", str or list of str, default="all"
+            Key or keys of :data:`sklearn_rnnbound.BOUNDS`, but for ``"holdout"``.
+        margin, delta : float or None, default=None
+            As in :meth:`generalization_bound_`.
+
+        Returns
+        -------
+        curve : BoundCurve
+            One report per fraction, from the smallest to the largest.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, fractions out of range, or training data that are not those of
+            `fit`.
+        """
+        setting = self._asked(margin, delta)
+        train = self._data(X_train, y_train, "train")
+        if train is None:
+            raise ValueError("bound_curve_ needs X_train and y_train")
+        return self._certifier.curve(
+            train, fractions, methods, setting, memory=self.memory, verbose=self.verbose
+        )
+
+    def certified_radius_(self, X: Any) -> np.ndarray:
+        """Radius within which no change of the input changes the prediction (paper, Lemma 8).
+
+        All-zero steps at the front count as padding and are assumed to stay as they are; every
+        other entry may change by less than the radius. For the predicted class p and another c,
+        ``|(y_p - y_c)(x) - (y_p - y_c)(x')|`` is at most
+        ``sum_t ||  |V_p - V_c| |W|^(L-t) |U|  ||_1 ||x_t - x'_t||_inf``.
 
         Parameters
         ----------
         X : array-like of shape (n, L, d) or (n, L * step_size)
             Sequences.
-        y : array-like of shape (n,)
-            Class labels.
-        sample_weight : array-like of shape (n,) or None, default=None
-            Non-negative weights of the samples.
 
         Returns
         -------
-        accuracy : float
-            Share of right labels.
-        """
-        y = as_labels(y)
-        predicted = self.predict(X)
-        with conversion("X and y"):
-            check_consistent_length(predicted, y)
-        weights = None if sample_weight is None else as_weights(sample_weight, predicted)
-        with conversion("y"):
-            return float(accuracy_score(y, predicted, sample_weight=weights))
+        radius : ndarray of shape (n,)
+            Largest certified change of an entry, in the units of X; 0 where two classes tie. It is
+            computed in float64 for the weights as they are.
 
-    # scikit-learn and persistence
+        Raises
+        ------
+        ValueError
+            For a cell of which no such radius is known.
+        """
+        X = self._sequences(X)
+        return self._certifier.certified_radius(as_tensor(X))
+
+    def fisher_rao_norm_(self, X: Any = None, y: Any = None, *, form: str = "linearized") -> float:
+        """Fisher-Rao norm of the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, L, d) or (n, L * step_size), default=None
+            Sequences over which to take the mean, as given. None: the training data, under the
+            noise of the training when there was noise: the value that the bounds use.
+        y : array-like of shape (n,), default=None
+            Labels, which ``form="gradient"`` needs beside X.
+        form : {"linearized", "gradient"}, default="linearized"
+            "linearized" is the norm that enters the bounds, the root of
+            ``E max_i [(tau(theta)c)_i]^2`` (paper, eq. 2); "gradient" is the root of
+            ``E <theta, d loss/d theta>^2`` for the cross-entropy (Definition 1, Lemma 2).
+
+        Returns
+        -------
+        norm : float
+            The norm.
+
+        Raises
+        ------
+        ValueError
+            For an unknown form, labels that `fit` has not seen, or the linearised form of a cell
+            that has none.
+        """
+        check_is_fitted(self)
+        if form not in ("linearized", "gradient"):
+            raise ValueError(f"form must be 'linearized' or 'gradient', got {form!r}")
+        if X is None:
+            if y is not None:
+                raise ValueError("y was given without X")
+            return self._certifier.fisher_rao_norm(form)
+        if form == "linearized":
+            return self._certifier.fisher_rao_norm(form, self._inputs(X))
+        if y is None:
+            raise ValueError("form='gradient' needs the labels y of X")
+        return self._certifier.fisher_rao_norm(form, *self._labelled(X, y, known=True))
+
+    def _data(self, X: Any, y: Any, part: str) -> Data | None:
+        """Training or test data on the network's device; class number -1 for an unknown label."""
+        if (X is None) != (y is None):
+            raise ValueError(f"X_{part} and y_{part} go together: give both or none")
+        if X is None:
+            return None
+        try:
+            sequences, targets = self._labelled(X, y, known=part == "train")
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"X_{part}, y_{part}: {error}") from error
+        return sequences.to(self.net_.device), targets.to(self.net_.device)
+
+    def _labelled(self, X: Any, y: Any, *, known: bool) -> Data:
+        """Sequences and class numbers; -1, or an error, for labels that `fit` has not seen."""
+        sequences, labels = self._inputs(X), column_or_1d(y)
+        assert_all_finite(labels, input_name="y")
+        check_consistent_length(sequences, labels)
+        positions = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
+        targets = np.where(self.classes_[positions] == labels, positions, -1)
+        unknown = np.unique(labels[targets < 0])
+        if (known and len(unknown)) or (targets < 0).all():
+            raise ValueError(
+                f"the labels must be among {self.classes_.tolist()}, and {unknown.tolist()} are not"
+            )
+        return sequences, torch.from_numpy(targets)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "net_" in state:
-            # The weights are in U_, W_, V_; neither the device nor user callbacks travel.
-            net = state.pop("net_")
-            state.update(callbacks=None, _evaluation_seed=net.evaluation_seed)
-            del state["device_"]
-        return versioned(state, FittedClassifier)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = restored(self, state, FittedClassifier)
-        seed = state.pop("_evaluation_seed", None)
-        super().__setstate__(state)
-        if seed is None:
-            return
-        with torch.inference_mode(False):
-            U, W, V = self._weights()
-            # A device that this machine lacks, or that has no room, is no reason to refuse.
-            with suppress(ValueError, RuntimeError):
-                device = resolve_device(self.device)
-                U, W, V = (weight.to(device) for weight in (U, W, V))
-            setting = self._setting
-            module = RecurrentNetwork(U, W, V, setting.activation)
-            self.net_ = make_net(self, module, _fitted_constraints(setting), seed)
-            # That of `fit`, whatever the parameters were set to since.
-            noisy = setting.noise_std > 0
-            self.net_.noise = InputNoise(setting.noise, setting.noise_std) if noisy else None
-        self.device_ = self.net_.device
-
-
-def _fitted_constraints(setting: Setting) -> WeightConstraints:
-    """Constraints of a fit, its box aside."""
-    return WeightConstraints(setting.beta_u, setting.beta_w, setting.beta_v, setting.unit_types)

@@ -10,31 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import kendalltau, norm
-from sklearn.utils._param_validation import validate_params
+from sklearn.utils._param_validation import Interval, validate_params
 
 from sklearn_rnnbound.bounds import Bound
 from sklearn_rnnbound.bounds._bound import confidence_text
-from sklearn_rnnbound.parameters import Number
-from sklearn_rnnbound.report import BoundReport
-from sklearn_rnnbound.tables import (
+from sklearn_rnnbound.certification.report import BoundReport, shared_assumptions
+from sklearn_rnnbound.certification.table import (
     KINDS,
-    bullets,
-    cell,
-    formatted,
-    html_list,
+    Row,
+    Table,
+    frame_of,
     network_of,
-    pandas_for,
-    styled,
-    table,
+    readable,
+    shown,
     term_names,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sklearn_rnnbound.plotting import BoundCurveDisplay
-
-__all__ = ["NORMS", "CrossValidatedBoundReport", "FoldReport"]
+__all__ = ["NORMS", "CrossValidatedBoundReport", "FoldReport", "mean_and_error"]
 
 #: Norms of the weights that a fold is described by.
 NORMS = ("beta_u", "beta_w", "beta_v")
@@ -93,8 +88,10 @@ class FoldReport:
         if self.report is None:
             return np.nan, np.nan
         test_error = self.report.test_error_of(name)
-        trained = network_of(name) == "trained"
-        train_error = self.report.train_error if trained else self.report[name].empirical_risk
+        train_error = self.report.train_error
+        if network_of(name) != "trained":
+            terms = {term.name: term.value for term in self.report[name].terms}
+            train_error = terms.get("empirical_risk", np.nan)
         return train_error, np.nan if test_error is None else test_error
 
     def _numbers(self, name: str) -> dict[str, float]:
@@ -111,7 +108,7 @@ class FoldReport:
 
 
 @dataclass(frozen=True, repr=False)
-class CrossValidatedBoundReport:
+class CrossValidatedBoundReport(Table):
     """Bounds of every fold and candidate, beside the errors that they speak of.
 
     Parameters
@@ -152,7 +149,7 @@ class CrossValidatedBoundReport:
         ImportError
             Without pandas, which the extra ``tables`` brings.
         """
-        return pandas_for("to_frame").DataFrame(self._rows())
+        return frame_of("to_frame", self._rows())
 
     def summary(self) -> pd.DataFrame:
         """Means and standard errors over the folds, one row per candidate and bound.
@@ -171,10 +168,10 @@ class CrossValidatedBoundReport:
         ImportError
             Without pandas, which the extra ``tables`` brings.
         """
-        return pandas_for("summary").DataFrame(self._summary_rows())
+        return frame_of("summary", self._summary_rows())
 
     @validate_params(
-        {"confidence": [Number(Real, 0, 1, closed="neither")]}, prefer_skip_nested_validation=True
+        {"confidence": [Interval(Real, 0, 1, closed="neither")]}, prefer_skip_nested_validation=True
     )
     def rank_correlation(self, *, confidence: float = 0.95) -> pd.DataFrame:
         """Kendall's tau between each bound and the real gap.
@@ -215,60 +212,7 @@ class CrossValidatedBoundReport:
         .. [2] E. C. Fieller, H. O. Hartley, E. S. Pearson. Tests for rank correlation
            coefficients I. Biometrika 44 (1957), 470-481.
         """
-        frame = pandas_for("rank_correlation").DataFrame(self._correlations(confidence))
-        return frame.set_index("bound") if len(frame) else frame
-
-    def plot(self, **kwargs: Any) -> BoundCurveDisplay:
-        """Draw bounds and errors over the candidates; see :class:`~.plotting.BoundCurveDisplay`.
-
-        Parameters
-        ----------
-        **kwargs
-            Passed to :meth:`.BoundCurveDisplay.from_cross_validation`.
-
-        Returns
-        -------
-        display : BoundCurveDisplay
-            The picture.
-        """
-        from sklearn_rnnbound.plotting import BoundCurveDisplay
-
-        return BoundCurveDisplay.from_cross_validation(self, **kwargs)
-
-    def to_latex(self) -> str:
-        """The summary as a LaTeX ``table`` with a booktabs ``tabular``.
-
-        Returns
-        -------
-        latex : str
-            Source; it needs the package booktabs.
-
-        Raises
-        ------
-        ImportError
-            Without pandas and jinja2, which the extra ``tables`` brings.
-        """
-        style = _styled(self._shown_summary(), self._title(), "to_latex", "latex")
-        return style.to_latex(hrules=True).replace("±", r"$\pm$")
-
-    def _repr_html_(self) -> str | None:
-        """Tables for notebooks; None, so that the text is shown, without pandas and jinja2."""
-        try:
-            parts = [
-                _styled(rows, title, "_repr_html_", "html").to_html()
-                for title, rows in self._tables()
-            ]
-        except ImportError:
-            return None
-        return "".join(parts) + html_list(self._remarks())
-
-    def __str__(self) -> str:
-        parts = [line for title, rows in self._tables() for line in (title, "", *table(rows), "")]
-        for heading, remarks in self._remarks():
-            parts += [heading, *bullets(remarks), ""]
-        return "\n".join(parts[:-1])
-
-    __repr__ = __str__
+        return frame_of("rank_correlation", self._correlations(confidence), ["bound"])
 
     def _candidates(self) -> list[list[FoldReport]]:
         """The folds of every candidate."""
@@ -279,19 +223,18 @@ class CrossValidatedBoundReport:
             candidates[-1].append(fold)
         return candidates
 
-    def _grouped(self) -> Iterator[tuple[dict[str, Any], list[FoldReport], list[str]]]:
+    def _grouped(self) -> Iterator[tuple[Row, list[FoldReport], list[str]]]:
         """Every candidate: its columns, its folds and the names of its bounds."""
         params = dict.fromkeys(name for fold in self.folds for name in fold.params)
-        everywhere = list(dict.fromkeys(bound.name for bound in _bounds(self.folds)))
+        everywhere = _names(self.folds)
         for folds in self._candidates():
             columns = {f"param_{name}": folds[0].params.get(name) for name in params}
-            names = list(dict.fromkeys(bound.name for bound in _bounds(folds)))
-            yield columns, folds, names or everywhere
+            yield columns, folds, _names(folds) or everywhere
 
     def _quantities(self) -> list[str]:
         return ["value", "train_error", "test_error", "gap", *term_names(_bounds(self.folds))]
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def _rows(self) -> list[Row]:
         _, *others = self._quantities()
         return [
             columns | self._row(fold, name, others)
@@ -301,7 +244,7 @@ class CrossValidatedBoundReport:
             if fold.report is None or name in fold.report
         ]
 
-    def _row(self, fold: FoldReport, name: str, others: list[str]) -> dict[str, Any]:
+    def _row(self, fold: FoldReport, name: str, others: list[str]) -> Row:
         bound, numbers = None, {"value": self.error_score}
         if fold.report is not None:
             bound, numbers = fold.report[name], fold._numbers(name)
@@ -320,29 +263,27 @@ class CrossValidatedBoundReport:
             "fit_time": fold.fit_time,
         }
 
-    def _summary_rows(self) -> list[dict[str, Any]]:
+    def _summary_rows(self) -> list[Row]:
         quantities = self._quantities()
         rows = []
         for columns, folds, names in self._grouped():
             for name in names:
-                bounds = [bound for bound in _bounds(folds) if bound.name == name]
+                kinds = [bound.kind for bound in _bounds(folds) if bound.name == name]
                 numbers = [fold._numbers(name) for fold in folds if name in (fold.report or ())]
-                kinds = [bound.kind for bound in bounds]
                 row = {
                     **columns,
                     "bound": name,
                     "kind": KINDS[max(kinds, key=list(KINDS).index)] if kinds else "failed",
                     "network": network_of(name),
-                    "n_folds": len(bounds),
+                    "n_folds": len(kinds),
                 }
                 for quantity in quantities:
                     values = np.array([n[quantity] for n in numbers if quantity in n])
-                    row[f"mean_{quantity}"] = float(values.mean()) if len(values) else np.nan
-                    row[f"se_{quantity}"] = _standard_error(values)
+                    row[f"mean_{quantity}"], row[f"se_{quantity}"] = mean_and_error(values)
                 rows.append(row)
         return rows
 
-    def _correlations(self, confidence: float) -> list[dict[str, Any]]:
+    def _correlations(self, confidence: float) -> list[Row]:
         rows, prefix = self._rows(), ""
         if len(self._candidates()) > 1:
             rows, prefix = self._summary_rows(), "mean_"
@@ -356,20 +297,7 @@ class CrossValidatedBoundReport:
             for name, points in pairs.items()
         ]
 
-    def _title(self) -> str:
-        candidates = self._candidates()
-        reports = [fold.report for fold in self.folds if fold.report is not None]
-        confidences = sorted({confidence_text(report.delta) for report in reports})
-        scope = "all bounds" if any(report.simultaneous for report in reports) else "each bound"
-        count = f"{len(candidates[0])} folds" + (
-            f" of {len(candidates)} candidates" if len(candidates) > 1 else ""
-        )
-        return (
-            f"Cross-validated bounds on P[error], {count}, at confidence "
-            f"{' or '.join(confidences)} for {scope} of each fold; mean ± standard error"
-        )
-
-    def _shown_summary(self) -> list[dict[str, str]]:
+    def _shown_summary(self) -> list[Row]:
         """The summary as readers should see it, with the first term alone."""
         rows = []
         totals = [len(folds) for _, folds, names in self._grouped() for _ in names]
@@ -388,23 +316,26 @@ class CrossValidatedBoundReport:
             rows.append({**params, **labels, "folds": f"{row['n_folds']} of {total}", **numbers})
         return rows
 
-    def _tables(self) -> list[tuple[str, list[dict[str, str]]]]:
-        """Titles with the rows below them."""
-        tables = [(self._title(), self._shown_summary())]
-        correlations = [formatted(row) for row in self._correlations(0.95)]
-        if any(row["tau"] != "-" for row in correlations):
-            several = len(self._candidates()) > 1
-            over = "means of the candidates" if several else "folds"
-            tables.append(
-                (
-                    f"Kendall's tau between bound and gap over the {over}, 95 % interval",
-                    correlations,
-                )
-            )
+    def _tables(self) -> list[tuple[str, list[Row]]]:
+        candidates = self._candidates()
+        count, over = f"{len(candidates[0])} folds", "folds"
+        if len(candidates) > 1:
+            count, over = f"{count} of {len(candidates)} candidates", "means of the candidates"
+        reports = _reports(self.folds)
+        confidence = confidence_text(reports[0].delta) if reports else "?"
+        scope = "all bounds" if any(report.simultaneous for report in reports) else "each bound"
+        title = (
+            f"Cross-validated bounds on P[error], {count}, at confidence "
+            f"{confidence} for {scope} of each fold; mean ± standard error"
+        )
+        tables = [(title, self._shown_summary())]
+        correlations = self._correlations(0.95)
+        if not all(np.isnan(row["tau"]) for row in correlations):
+            title = f"Kendall's tau between bound and gap over the {over}, 95 % interval"
+            tables.append((title, readable(correlations)))
         return tables
 
     def _remarks(self) -> list[tuple[str, list[str]]]:
-        """Headings with the lines below them: how to read, failures, assumptions, omissions."""
         bounds = list(_bounds(self.folds))
         reading = [
             "gap: test error less train error of the network that the bound speaks of",
@@ -423,31 +354,40 @@ class CrossValidatedBoundReport:
         failed: dict[str, list[str]] = {}
         for fold in self.folds:
             if fold.failure:
-                what = f"{_of_candidate(fold.params)}: {fold.failure.splitlines()[-1]}"
+                params = "".join(f", {key}={_one_line(part)}" for key, part in fold.params.items())
+                what = f"{params}: {fold.failure.splitlines()[-1]}"
                 failed.setdefault(what, []).append(str(fold.fold))
         failures = [f"fold {' and '.join(numbers)}{what}" for what, numbers in failed.items()]
-        shared = _in_all(bounds) if bounds else []
+        shared = shared_assumptions(bounds)
         remarks = [("how to read", reading), ("failed", failures), ("assumed by all", shared)]
-        for name in dict.fromkeys(bound.name for bound in bounds):
+        for name in _names(self.folds):
             alike = [bound for bound in bounds if bound.name == name]
-            own = [line for line in _in_all(alike) if line not in shared]
+            own = [line for line in shared_assumptions(alike) if line not in shared]
             if any(set(bound.assumptions) != {*shared, *own} for bound in alike):
                 own.append("further lines differ from fit to fit: see the reports of the folds")
             remarks.append((name, own))
-        reports = [fold.report for fold in self.folds if fold.report is not None]
-        omitted = dict.fromkeys(line for report in reports for line in report.omitted)
-        remarks.append(("left out", list(omitted)))
-        return [(heading, lines) for heading, lines in remarks if lines]
+        omitted = dict.fromkeys(line for report in _reports(self.folds) for line in report.omitted)
+        return [*remarks, ("left out", list(omitted))]
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Mean and its standard error; nan where there are too few values, or infinite ones."""
+    mean = float(values.mean()) if len(values) else np.nan
+    if len(values) < 2 or not np.isfinite(values).all():
+        return mean, np.nan
+    return mean, float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _reports(folds: Sequence[FoldReport]) -> list[BoundReport]:
+    return [fold.report for fold in folds if fold.report is not None]
 
 
 def _bounds(folds: Sequence[FoldReport]) -> Iterator[Bound]:
-    return (bound for fold in folds for bound in fold.report or ())
+    return (bound for report in _reports(folds) for bound in report)
 
 
-def _standard_error(values: np.ndarray) -> float:
-    if len(values) < 2 or not np.isfinite(values).all():
-        return np.nan
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+def _names(folds: Sequence[FoldReport]) -> list[str]:
+    return list(dict.fromkeys(bound.name for bound in _bounds(folds)))
 
 
 def _kendall(pairs: np.ndarray, confidence: float) -> dict[str, float]:
@@ -466,26 +406,11 @@ def _kendall(pairs: np.ndarray, confidence: float) -> dict[str, float]:
     return {"tau": tau, "lower": lower, "upper": upper, "n_pairs": n}
 
 
-def _in_all(bounds: Sequence[Bound]) -> list[str]:
-    """Assumptions that all bounds share."""
-    first, *others = (bound.assumptions for bound in bounds)
-    return [line for line in first if all(line in lines for lines in others)]
-
-
 def _with_error(mean: float, error: float) -> str:
     # Rounding leaves of a zero what nobody should read.
     mean = round(mean, 12) + 0.0
-    return cell(mean) if np.isnan(error) else f"{mean:.4g} ± {error:.2g}"
+    return shown(mean) if np.isnan(error) else f"{mean:.4g} ± {error:.2g}"
 
 
 def _one_line(value: Any) -> str:
     return "-" if value is None else " ".join(str(value).split())
-
-
-def _of_candidate(params: dict[str, Any]) -> str:
-    return "".join(f", {name}={_one_line(value)}" for name, value in params.items())
-
-
-def _styled(rows: list[dict[str, str]], title: str, method: str, language: str) -> Any:
-    frame = pandas_for(method).DataFrame(rows)
-    return styled(frame, title, method=method, language=language).hide(axis="index")

@@ -1,0 +1,1 @@
+"""From a fitted network and its evidence to bounds and reports."""

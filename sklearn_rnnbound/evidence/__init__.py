@@ -1,0 +1,1 @@
+"""What bounds need of data: sums over a sample, its spectrum, trials of other networks."""
