@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from numbers import Integral, Real
 from traceback import format_exc
 from typing import Any, ClassVar
@@ -12,32 +14,31 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
-from sklearn.exceptions import FitFailedWarning, NotFittedError
-from sklearn.frozen import FrozenEstimator
+from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import ParameterGrid
-from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, get_tags
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_rnnbound.bounds import Bound
-from sklearn_rnnbound.bounds.comparison import ORDER_ONLY
-from sklearn_rnnbound.certification import DATA_FREE_METHODS, check_method
-from sklearn_rnnbound.composition import (
-    Composition,
+from sklearn_rnnbound._validation import restored_on_failure
+from sklearn_rnnbound.bounds import BOUNDS, Bound
+from sklearn_rnnbound.certification.certifier import check_method
+from sklearn_rnnbound.classifier import RNNBoundClassifier
+from sklearn_rnnbound.selection._tasks import run_tasks
+from sklearn_rnnbound.selection.provenance import (
+    DELTA,
+    Provenance,
+    bound_report,
     candidate,
     check_attainable,
-    check_delta,
     count_candidates,
 )
-from sklearn_rnnbound.parallel import run_tasks
-from sklearn_rnnbound.parameters import Number
-from sklearn_rnnbound.validation import restored_on_failure
 
 __all__ = ["BoundSearch", "certify", "make_bound_scorer", "neg_bound_scorer"]
 
 
+@dataclass(frozen=True)
 class BoundScorer:
     """Scorer that is the negative of a bound; build it with :func:`make_bound_scorer`.
 
@@ -46,23 +47,22 @@ class BoundScorer:
     method : str
         Name of the bound.
     margin, delta : float or None
-        As in :meth:`.RNNBoundClassifier.generalization_bound_`.
+        As in :func:`.bound_report`.
     """
 
-    def __init__(self, method: str, margin: float | None, delta: float | None) -> None:
-        self.method = method
-        self.margin = margin
-        self.delta = delta
+    method: str
+    margin: float | None
+    delta: float | None
 
     def __call__(self, estimator: Any, X: Any = None, y: Any = None) -> float:
         """The negative bound of a fitted estimator; the data to be scored are ignored."""
-        composition = Composition.of(estimator)
-        return -float(composition.bound(self.method, margin=self.margin, delta=self.delta))
-
-    def __repr__(self) -> str:
-        return f"make_bound_scorer({self.method!r}, margin={self.margin}, delta={self.delta})"
+        return -float(_bound(estimator, self.method, margin=self.margin, delta=self.delta))
 
 
+@validate_params(
+    {"margin": [Interval(Real, 0, None, closed="neither"), None], "delta": DELTA},
+    prefer_skip_nested_validation=False,
+)
 def make_bound_scorer(
     method: str = "peeling", *, margin: float | None = None, delta: float | None = None
 ) -> BoundScorer:
@@ -109,19 +109,14 @@ def make_bound_scorer(
     >>> search.fit(X[:300], y[:300]).best_params_
     {'beta_w': 0.5}
     """
-    check_method(method)
-    if delta is not None:
-        check_delta(delta)
-    is_margin = Number(Real, 0, None, closed="neither").is_satisfied_by
-    if margin is not None and not is_margin(margin):
-        raise ValueError(f"margin must be a positive number or None, got {margin!r}")
-    return BoundScorer(method, margin, delta)
+    return BoundScorer(check_method(method), margin, delta)
 
 
 #: The negative of the bound ``"peeling"``.
 neg_bound_scorer = make_bound_scorer()
 
 
+@validate_params({"delta": DELTA}, prefer_skip_nested_validation=False)
 def certify(search: Any, *, method: str = "peeling", delta: float | None = None) -> Bound:
     """Bound of the winner of a search, with what choosing it costs.
 
@@ -138,7 +133,7 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
         Key of :data:`sklearn_rnnbound.BOUNDS`, or "paper", as in :func:`make_bound_scorer`.
     delta : float or None, default=None
         Probability with which the bound may fail, the choice included. None: that of a
-        :class:`BoundSearch`, else that of the classifier, in which candidates must not differ.
+        :class:`BoundSearch`, else that of the classifier.
 
     Returns
     -------
@@ -149,8 +144,8 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
     Raises
     ------
     ValueError
-        For an unknown method, an estimator without our classifier, or a bound that does not cover
-        it.
+        For an unknown method, an estimator without our classifier, candidates that differ in
+        delta, or a bound that does not cover the winner.
     sklearn.exceptions.NotFittedError
         When the search is not fitted, or keeps no fitted winner.
 
@@ -166,26 +161,25 @@ def certify(search: Any, *, method: str = "peeling", delta: float | None = None)
     >>> bound.kind, bound.delta, bound.assumptions[-1]  # 4 candidates, 2 classes
     ('certified', 0.05, 'chosen by a search: delta = 0.05 in equal parts among 2 candidates')
     """
-    check_method(method)
-    inner = search
-    while isinstance(inner, Pipeline | FrozenEstimator):
-        inner = inner.steps[-1][1] if isinstance(inner, Pipeline) else inner.estimator
-    if hasattr(inner, "param_grid") or hasattr(inner, "cv_results_"):
-        if not hasattr(inner, "cv_results_"):
-            raise NotFittedError(f"this {type(inner).__name__} is not fitted yet")
-        if not hasattr(inner, "best_estimator_"):
-            raise NotFittedError(f"this {type(inner).__name__} has refit=False: it keeps no winner")
-    return Composition.of(search).bound(method, delta=delta)
+    return _bound(search, check_method(method), delta=delta)
 
 
-def _delegates(name: str) -> Any:
-    """Condition that the winner, or before `fit` the estimator, has a method."""
+def _bound(estimator: Any, method: str, **options: Any) -> Bound:
+    return bound_report(estimator, methods=method, **options).bounds[0]
 
-    def check(search: BoundSearch) -> bool:
-        getattr(getattr(search, "best_estimator_", search.estimator), name)
-        return True
 
-    return available_if(check)
+def _of_winner(method: Callable[..., Any]) -> Any:
+    """The method of the winner; a search has it where the winner, or its estimator, does."""
+    name = method.__name__
+
+    def is_there(search: BoundSearch) -> bool:
+        return hasattr(getattr(search, "best_estimator_", search.estimator), name)
+
+    @wraps(method)
+    def delegate(self: BoundSearch, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._winner(), name)(*args, **kwargs)
+
+    return available_if(is_there)(delegate)
 
 
 class BoundSearch(MetaEstimatorMixin, BaseEstimator):
@@ -260,8 +254,8 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "estimator": [HasMethods(["fit", "predict"])],
         "param_grid": [dict, list],
-        "method": [StrOptions(set(DATA_FREE_METHODS) - ORDER_ONLY)],
-        "delta": [Number(Real, 0, 1, closed="neither"), None],
+        "method": [str],
+        "delta": DELTA,
         "n_jobs": [Integral, None],
         "refit": ["boolean"],
         "error_score": [StrOptions({"raise"}), Real],
@@ -312,20 +306,18 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
         ValueError
             When no candidate has a finite certificate, or by its parameters can have one.
         """
+        check_method(self.method)
+        if self.method != "paper" and BOUNDS[self.method].order_only:
+            raise ValueError(f"method={self.method!r} is an order, of which none is the smallest")
         candidates = list(ParameterGrid(self.param_grid))
         if not candidates:
-            raise ValueError(f"param_grid holds no candidate: {self.param_grid!r}")
-        classifier = Composition.of(self.estimator).classifier
-        delta = classifier.delta if self.delta is None else self.delta
+            raise ValueError("param_grid holds no candidate")
         count = count_candidates(self.estimator, candidates)
         estimators = [candidate(self.estimator, params) for params in candidates]
+        classifiers = [Provenance.of(one).classifier for one in estimators]
+        delta = classifiers[0].delta if self.delta is None else self.delta
         raises = self.error_score == "raise"
-        check_attainable(
-            "method",
-            [self.method],
-            [Composition.of(one).classifier for one in estimators],
-            raises=raises,
-        )
+        check_attainable("method", [self.method], classifiers, raises=raises)
         fitted = run_tasks(
             _fit_candidate,
             [(X, y, fit_params, one, self.method, delta, count, raises) for one in estimators],
@@ -368,86 +360,26 @@ class BoundSearch(MetaEstimatorMixin, BaseEstimator):
             self.best_index_ = best
             self.best_params_ = candidates[best]
             self.best_bound_ = winner
-            for name in ("best_estimator_", "classes_", "n_features_in_", "feature_names_in_"):
+            of_winner = ("classes_", "n_features_in_", "feature_names_in_")
+            for name in ("best_estimator_", *of_winner):
                 self.__dict__.pop(name, None)
             if self.refit:
                 self.best_estimator_ = fitted[best][0]
-                for name in ("classes_", "n_features_in_", "feature_names_in_"):
+                for name in of_winner:
                     if hasattr(self.best_estimator_, name):
                         setattr(self, name, getattr(self.best_estimator_, name))
         return self
 
     def _winner(self) -> Any:
-        if hasattr(self, "best_bound_") and not hasattr(self, "best_estimator_"):
-            raise AttributeError("with refit=False the search keeps no fitted winner")
-        check_is_fitted(self, "best_estimator_")
+        message = "%(name)s keeps no fitted winner: it is not fitted, or has refit=False"
+        check_is_fitted(self, "best_estimator_", msg=message)
         return self.best_estimator_
 
-    @_delegates("predict")
-    def predict(self, X: Any) -> np.ndarray:
-        """Labels by the winner.
+    predict = _of_winner(RNNBoundClassifier.predict)
+    predict_proba = _of_winner(RNNBoundClassifier.predict_proba)
+    predict_log_proba = _of_winner(RNNBoundClassifier.predict_log_proba)
+    decision_function = _of_winner(RNNBoundClassifier.decision_function)
 
-        Parameters
-        ----------
-        X : array-like
-            Data as in `fit`.
-
-        Returns
-        -------
-        y : ndarray of shape (n,)
-            Predicted labels.
-        """
-        return self._winner().predict(X)
-
-    @_delegates("predict_proba")
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities by the winner.
-
-        Parameters
-        ----------
-        X : array-like
-            Data as in `fit`.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n, k)
-            Columns in the order of `classes_`.
-        """
-        return self._winner().predict_proba(X)
-
-    @_delegates("predict_log_proba")
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithms of class probabilities by the winner.
-
-        Parameters
-        ----------
-        X : array-like
-            Data as in `fit`.
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n, k)
-            Columns in the order of `classes_`.
-        """
-        return self._winner().predict_log_proba(X)
-
-    @_delegates("decision_function")
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Scores by the winner.
-
-        Parameters
-        ----------
-        X : array-like
-            Data as in `fit`.
-
-        Returns
-        -------
-        scores : ndarray of shape (n, k), or (n,) for two classes
-            As :meth:`.RNNBoundClassifier.decision_function`.
-        """
-        return self._winner().decision_function(X)
-
-    @_delegates("score")
     def score(self, X: Any, y: Any, **params: Any) -> float:
         """Accuracy of the winner.
 
@@ -492,8 +424,7 @@ def _fit_candidate(
     try:
         estimator.fit(X, y, **fit_params)
         seconds = time.perf_counter() - start
-        composition = Composition.of(estimator).among(count)
-        report = composition.bound_report(methods=method, delta=delta)
+        report = bound_report(estimator, methods=method, delta=delta, n_candidates=count)
     except Exception:
         if raises:
             raise
@@ -518,10 +449,9 @@ def _no_certificate(method: str, bounds: Sequence[Bound | None], failures: list[
 
 def _param_columns(candidates: Sequence[Mapping[str, Any]]) -> dict[str, np.ma.MaskedArray]:
     """Columns ``param_<name>`` as in GridSearchCV: masked where a candidate lacks the parameter."""
-    names = dict.fromkeys(name for params in candidates for name in params)
     columns = {}
-    for name in names:
-        column = np.ma.MaskedArray(np.full(len(candidates), None), mask=True)
+    for name in dict.fromkeys(name for params in candidates for name in params):
+        column = np.ma.masked_all(len(candidates), dtype=object)
         for row, params in enumerate(candidates):
             if name in params:
                 column[row] = params[name]

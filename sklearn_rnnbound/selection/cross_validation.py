@@ -12,26 +12,30 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
-from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
+from sklearn.exceptions import FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from sklearn_rnnbound.certification import check_methods
+from sklearn_rnnbound.certification.certifier import check_methods, needed_data
+from sklearn_rnnbound.certification.folds import NORMS, CrossValidatedBoundReport, FoldReport
 from sklearn_rnnbound.classifier import RNNBoundClassifier
-from sklearn_rnnbound.composition import Composition, candidate, check_attainable
-from sklearn_rnnbound.fold_reports import NORMS, CrossValidatedBoundReport, FoldReport
-from sklearn_rnnbound.parallel import run_tasks
-from sklearn_rnnbound.parameters import Number
-from sklearn_rnnbound.validation import as_indexable
+from sklearn_rnnbound.selection._tasks import run_tasks
+from sklearn_rnnbound.selection.provenance import (
+    DELTA,
+    bound_report,
+    candidate,
+    check_attainable,
+    check_one_delta,
+    is_search,
+    layers,
+)
 
 __all__ = ["cross_validate_bounds"]
-
-_NEED_TRAINING_DATA = {"occam", "pac_bayes"}
 
 
 @validate_params(
@@ -43,8 +47,8 @@ _NEED_TRAINING_DATA = {"occam", "pac_bayes"}
         "groups": ["array-like", None],
         "cv": ["cv_object"],
         "methods": [str, list, tuple],
-        "margin": [Number(Real, 0, None, closed="neither"), None],
-        "delta": [Number(Real, 0, 1, closed="neither"), None],
+        "margin": [Interval(Real, 0, None, closed="neither"), None],
+        "delta": DELTA,
         "simultaneous": ["boolean"],
         "params": [dict, None],
         "n_jobs": [Integral, None],
@@ -99,7 +103,7 @@ def cross_validate_bounds(
     margin : float or None, default=None
         Margin alpha, counted as fixed beforehand. None: that of the classifier.
     delta : float or None, default=None
-        Probability with which a bound of a fold may fail. None: as in :func:`certify`.
+        Probability with which a bound of a fold may fail. None: as in :func:`bound_report`.
     simultaneous : bool, default=False
         Whether delta is shared out so that all bounds of a fold hold together.
     params : dict or None, default=None
@@ -148,9 +152,10 @@ def cross_validate_bounds(
     if not candidates:
         raise ValueError("param_grid holds no candidate")
     classifiers = [_classifier_of(one) for one in estimators]
+    check_one_delta(classifiers)
     if methods != "all":
         check_attainable("methods", names, classifiers, raises=error_score == "raise")
-    X, y = as_indexable(X, y)
+    X, y = indexable(X, y)
     cv = check_cv(cv, y, classifier=True)
     split_params, fit_params = _routed(estimator, cv, groups, params or {})
     splits = []
@@ -160,7 +165,7 @@ def cross_validate_bounds(
         splits.append((number, *rows, _check_method_params(X, fit_params, indices=rows[0])))
     if not splits:
         raise ValueError("cv gives no split")
-    needs_data = not _NEED_TRAINING_DATA.isdisjoint(names)
+    needs_data = any(needed_data(name) == "train" for name in names)
     options = {"methods": methods, "margin": margin, "delta": delta, "simultaneous": simultaneous}
     folds = run_tasks(
         _fold,
@@ -190,35 +195,18 @@ def cross_validate_bounds(
 
 def _classifier_of(estimator: Any) -> RNNBoundClassifier | None:
     """The classifier that will be fitted as it is; None inside of a search."""
-    inner, surrounded = estimator, False
-    while not isinstance(inner, RNNBoundClassifier):
-        if isinstance(inner, Pipeline):
-            inner = inner.steps[-1][1]
-        elif hasattr(inner, "estimator") and hasattr(inner, "refit"):
-            # A search, which will hold its winner.
-            inner, surrounded = inner.estimator, True
-        elif isinstance(inner, FrozenEstimator):
-            raise ValueError(
-                "estimator holds a frozen classifier, which folds do not fit: it may have been "
-                "trained on the rows that a fold tests it with"
-            )
-        else:
-            inner = Composition.of(inner).classifier
-    return None if surrounded else inner
+    *outer, classifier = layers(estimator)
+    if any(isinstance(one, FrozenEstimator) for one in outer):
+        raise ValueError(
+            "estimator holds a frozen classifier, which folds do not fit: it may have been trained "
+            "on the rows that a fold tests it with"
+        )
+    return None if any(map(is_search, outer)) else classifier
 
 
 def _checked_split(train: Any, test: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of two parts of n rows; ValueError where they make wrong certificates."""
-    parts = np.asarray(train), np.asarray(test)
-    if any(part.ndim != 1 or (part.size and part.dtype.kind not in "biu") for part in parts):
-        raise ValueError(
-            "cv must give pairs of one-dimensional arrays of row numbers, or of booleans, and has "
-            f"given {parts!r:.100}"
-        )
-    try:
-        train, test = (np.arange(n)[part if part.size else []] for part in parts)
-    except IndexError as error:
-        raise ValueError(f"cv gives a split of rows that X, with {n}, has not: {error}") from error
+    train, test = (np.arange(n)[np.asarray(part)] for part in (train, test))
     if len(np.unique(train)) < len(train) or len(np.unique(test)) < len(test):
         raise ValueError("cv gives a split that repeats rows: bounds need independent samples")
     if np.intersect1d(train, test).size:
@@ -245,15 +233,7 @@ def _routed(
         .add(splitter=cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
         .add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
     )
-    try:
-        routed = process_routing(router, "fit", **params)
-    except UnsetMetadataPassedError as error:
-        # There is no `fit` that the reader has called.
-        raise UnsetMetadataPassedError(
-            message=str(error).replace("cross_validate_bounds.fit", "cross_validate_bounds"),
-            unrequested_params=error.unrequested_params,
-            routed_params=error.routed_params,
-        ) from None
+    routed = process_routing(router, "fit", **params)
     return routed["splitter"]["split"], routed["estimator"]["fit"]
 
 
@@ -273,7 +253,7 @@ def _fold(
     """Fit a clone of a candidate and report its bounds."""
     X_train, y_train = _safe_indexing(X, train), _safe_indexing(y, train)
     X_test, y_test = _safe_indexing(X, test), _safe_indexing(y, test)
-    counted = _counted_rows(unfitted, fit_params, _num_samples(X_train))
+    counted = _counted_rows(unfitted, fit_params, len(train))
     estimator = clone(unfitted)
     report, failure, fit_time = None, "", None
     norms: dict[str, float] = {}
@@ -281,18 +261,15 @@ def _fold(
     try:
         estimator.fit(X_train, y_train, **fit_params)
         fit_time = time.perf_counter() - start
-        composition = Composition.of(estimator)
-        classifier = composition.classifier
+        classifier = layers(estimator)[-1]
         norms = {name: float(np.sum(getattr(classifier, f"{name}_"))) for name in NORMS}
-        seen = (
-            {
+        if needs_training_data:
+            options = {
+                **options,
                 "X_train": _safe_indexing(X_train, counted),
                 "y_train": _safe_indexing(y_train, counted),
             }
-            if needs_training_data
-            else {}
-        )
-        report = composition.bound_report(X_test, y_test, **seen, **options)
+        report = bound_report(estimator, X_test, y_test, **options)
     except Exception:
         if raises:
             raise
@@ -301,7 +278,7 @@ def _fold(
         params=params,
         fold=number,
         n_train=len(counted),
-        n_test=_num_samples(X_test),
+        n_test=len(test),
         fit_time=time.perf_counter() - start if fit_time is None else fit_time,
         norms=norms,
         report=report,
@@ -311,19 +288,17 @@ def _fold(
 
 def _counted_rows(estimator: Any, fit_params: dict[str, Any], n: int) -> np.ndarray:
     """Rows of positive weight, of which the bounds speak."""
-    while not isinstance(estimator, RNNBoundClassifier):
-        is_pipeline = isinstance(estimator, Pipeline)
-        name, inner = estimator.steps[-1] if is_pipeline else ("estimator", estimator.estimator)
+    for outer in layers(estimator)[:-1]:
+        name = outer.steps[-1][0] if isinstance(outer, Pipeline) else "estimator"
         if fit_params and get_config()["enable_metadata_routing"]:
-            fit_params = process_routing(estimator, "fit", **fit_params)[name].fit
-        elif is_pipeline:
+            fit_params = process_routing(outer, "fit", **fit_params)[name].fit
+        elif isinstance(outer, Pipeline):
             of_step = f"{name}__"
             fit_params = {
                 key.removeprefix(of_step): value
                 for key, value in fit_params.items()
                 if key.startswith(of_step)
             }
-        estimator = inner
     weights: Any = fit_params.get("sample_weight")
     # Weights of another shape are for `fit` to judge.
     aligned = weights is not None and np.shape(weights) == (n,)

@@ -1,0 +1,1 @@
+"""Choice by bounds, and what choice and preprocessing cost a bound."""
