@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ERROR_COLOR",
     "HIGHEST",
+    "axes_for",
     "check_kind",
     "curve_style",
     "legend_beside",
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 ERROR_COLOR = "#b10026"
-#: What is larger counts as infinite: ticks and squares would leave the range of float64.
+#: What is larger counts as infinite: ticks would leave the range of float64.
 HIGHEST = 1e150
 # Light to dark with a hatch each, so that the terms differ in greyscale too.
 _TERMS = {
@@ -70,6 +71,13 @@ def pyplot() -> Any:
             "pictures need matplotlib: pip install 'sklearn-rnnbound[plots]'"
         ) from error
     return plt
+
+
+def axes_for(ax: Axes | None, width: float = 8.0, height: float = 4.4) -> Axes:
+    """These axes, or those of a new figure that is so large."""
+    if ax is not None:
+        return ax
+    return pyplot().subplots(figsize=(width, height), layout="constrained")[1]
 
 
 def check_kind(name: str, value: object, kind: type, hint: str) -> None:

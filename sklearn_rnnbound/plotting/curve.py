@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
-from sklearn.utils._param_validation import validate_params
 
-from sklearn_rnnbound.composition import Composition
-from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport, FoldReport
+from sklearn_rnnbound.certification.folds import (
+    CrossValidatedBoundReport,
+    FoldReport,
+    mean_and_error,
+)
+from sklearn_rnnbound.certification.report import BoundCurve, BoundReport
+from sklearn_rnnbound.certification.table import KINDS, network_of
 from sklearn_rnnbound.plotting._positions import Positions, is_number
 from sklearn_rnnbound.plotting._style import (
     ERROR_COLOR,
@@ -24,8 +27,8 @@ from sklearn_rnnbound.plotting._style import (
     parameter_label,
     pyplot,
 )
-from sklearn_rnnbound.report import BoundCurve, BoundReport
-from sklearn_rnnbound.tables import KINDS, network_of
+from sklearn_rnnbound.selection.cross_validation import cross_validate_bounds
+from sklearn_rnnbound.selection.provenance import bound_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,19 +113,12 @@ class BoundCurveDisplay:
         xlabel: str = "",
         over: str = "folds",
     ) -> None:
-        check_kind("reports", reports, Sequence, "one row of reports per position")
-        for report in (report for row in reports for report in row if report is not None):
-            check_kind("an entry of reports", report, BoundReport, "which bound_report_ returns")
         self.positions = positions
         self.reports = reports
         self.xlabel = xlabel
         self.over = over
 
     @classmethod
-    @validate_params(
-        {"param_name": [str, None], "param_range": ["array-like", None]},
-        prefer_skip_nested_validation=False,
-    )
     def from_estimator(
         cls,
         estimator: Any,
@@ -171,16 +167,13 @@ class BoundCurveDisplay:
             raise ValueError("param_name and param_range go together: give both or none")
         pyplot()
         if param_name is None or param_range is None:
-            curve = Composition.of(estimator).bound_curve(X, y, **options)
+            curve = bound_curve(estimator, X, y, **options)
             return cls.from_curve(curve, term=term, ax=ax)
-        from sklearn_rnnbound.cross_validation import cross_validate_bounds
-
         grid = {param_name: list(param_range)}
         report = cross_validate_bounds(estimator, X, y, param_grid=grid, **options)
         return cls.from_cross_validation(report, param=param_name, term=term, ax=ax)
 
     @classmethod
-    @validate_params({"param": [str, None]}, prefer_skip_nested_validation=False)
     def from_cross_validation(
         cls,
         report: CrossValidatedBoundReport,
@@ -219,20 +212,19 @@ class BoundCurveDisplay:
         """
         check_kind("report", report, CrossValidatedBoundReport, _SOURCE)
         values = _parameter_values(report)
-        varying = [name for name, found in values.items() if len(found) > 1]
-        if param is None and len(varying) > 1:
-            raise ValueError(
-                f"the candidates differ in {_listed(varying)}: give one of them as param"
-            )
-        if param is not None and param not in values:
+        varying = _varying(report)
+        if param is None:
+            if len(varying) > 1:
+                raise ValueError(
+                    f"the candidates differ in {_listed(varying)}: give one of them as param"
+                )
+            if not varying:
+                row = [fold.report for fold in report.folds]
+                return cls([f"{len(row)} folds"], [row]).plot(term=term, methods=methods, ax=ax)
+            (param,) = varying
+        if param not in values:
             there = f"there are {_listed(values)}" if values else "there are none"
             raise ValueError(f"param={param!r} is no parameter of the candidates; {there}")
-        if param is None and varying:
-            (param,) = varying
-        if param is None:
-            positions: list[Any] = [f"{len(report.folds)} folds"]
-            reports: list[list[BoundReport | None]] = [[fold.report for fold in report.folds]]
-            return cls(positions, reports).plot(term=term, methods=methods, ax=ax)
         groups: dict[str, list[BoundReport | None]] = {key: [] for key in values[param]}
         for fold in report.folds:
             groups[_key(_value_of(fold, param))].append(fold.report)
@@ -279,12 +271,10 @@ class BoundCurveDisplay:
         ValueError
             When a report holds several candidates.
         """
-        check_kind("reports", reports, Mapping, "from values to their reports")
         for value, report in reports.items():
             name = f"reports[{value!r}]"
             check_kind(name, report, CrossValidatedBoundReport, _SOURCE)
-            varying = [name for name, found in _parameter_values(report).items() if len(found) > 1]
-            if varying:
+            if varying := _varying(report):
                 raise ValueError(
                     f"{name} has several candidates, which differ in "
                     f"{_listed(varying)}: give one report of one candidate for every value"
@@ -377,25 +367,17 @@ class BoundCurveDisplay:
 
     def _names(self, methods: str | Sequence[str] | None, term: str | None) -> list[str]:
         """Names of the bounds to draw."""
-        if not isinstance(term, str | None):
-            raise TypeError(f"term must be a name or None, got {term!r:.80}")
         bounds = [b for row in self.reports for report in row for b in report or ()]
         stated = dict.fromkeys(bound.name for bound in bounds if bound.kind != "order_only")
         names = list(stated)
         if methods is not None:
-            try:
-                asked = [methods] if isinstance(methods, str) else list(methods)
-            except TypeError as error:
-                raise TypeError(f"methods must hold names, got {methods!r:.80}") from error
+            asked = [methods] if isinstance(methods, str) else methods
             theorems = [name for name in stated if name in ("theorem2", "theorem3")]
             spelt = [theorems if name == "paper" and theorems else [name] for name in asked]
             names = list(dict.fromkeys(name for group in spelt for name in group))
-            unknown = [name for name in names if name not in stated]
-            if unknown:
+            if unknown := [name for name in names if name not in stated]:
                 there = f"there are {_listed(stated)}" if stated else "there is none"
-                raise ValueError(
-                    f"methods holds {_listed(map(str, unknown))}; of bounds to draw {there}"
-                )
+                raise ValueError(f"methods holds {_listed(unknown)}; of bounds to draw {there}")
         if term is not None:
             having = {b.name for b in bounds if any(t.name == term for t in b.terms)}
             names = [name for name in names if name in having]
@@ -404,34 +386,29 @@ class BoundCurveDisplay:
             raise ValueError(f"there is no bound{what} to draw")
         return names
 
-    def _table(self, number: Callable[[BoundReport], float]) -> np.ndarray:
-        """Numbers of every position (row) and fit; nan where there is none."""
-        rows = [
-            [np.nan if report is None else number(report) for report in row] for row in self.reports
-        ]
-        return np.array(list(zip_longest(*rows, fillvalue=np.nan)), dtype=np.float64).T
-
-    def _kinds(self, name: str) -> list[set[str]]:
-        """Kinds of a bound at every position."""
-        return [
-            {report[name].kind for report in row if report is not None and name in report}
-            for row in self.reports
-        ]
+    def _values(self, number: Callable[[BoundReport], float | None]) -> list[np.ndarray]:
+        """Numbers of the fits of every position, where there are any."""
+        rows = [[number(report) for report in row if report is not None] for row in self.reports]
+        return [np.array([value for value in row if value is not None]) for row in rows]
 
     def _draw_bounds(
         self, ax: Axes, positions: Positions, names: list[str], term: str | None
     ) -> None:
         n_infinite, any_estimate = 0, False
         for number, name in enumerate(names):
-            table = self._table(partial(_value, name=name, term=term))
-            kinds = self._kinds(name)
+            values = self._values(partial(_value, name=name, term=term))
+            kinds = [
+                {bound.kind for report in row for bound in report or () if bound.name == name}
+                for row in self.reports
+            ]
             # What is no certificate in one fold is none in the mean.
             estimate = np.array(["plug_in" in found for found in kinds])
-            finite, infinite = np.isfinite(_means(table)), np.isinf(table).any(axis=1)
+            infinite = np.array([np.isinf(row).any() for row in values])
+            finite = np.array([len(row) > 0 for row in values]) & ~infinite
             any_estimate |= bool((estimate & finite).any())
             places, style = positions.beside(number, len(names)), curve_style(name)
             label = _label(name, set().union(*kinds), infinite=not finite.any())
-            _draw_curve(ax, places, positions.numeric, table, style, label, hollow=estimate)
+            _draw_curve(ax, places, positions.numeric, values, style, label, hollow=estimate)
             if finite.any() and infinite.any():
                 ax.plot(
                     places[infinite],
@@ -452,17 +429,17 @@ class BoundCurveDisplay:
         legend_beside(ax)
 
     def _draw_errors(self, ax: Axes, positions: Positions) -> None:
-        train = self._table(lambda report: report.train_error)
-        test = self._table(
-            lambda report: np.nan if report.test_error is None else report.test_error
-        )
-        tables = dict(zip(_ERRORS, (test, train, test - train), strict=True))
-        drawn = {name: table for name, table in tables.items() if np.isfinite(table).any()}
-        for number, (name, table) in enumerate(drawn.items()):
+        errors = {
+            "test error": self._values(lambda report: report.test_error),
+            "train error": self._values(lambda report: report.train_error),
+            "gap: test less train": self._values(_gap),
+        }
+        drawn = {name: values for name, values in errors.items() if any(map(len, values))}
+        for number, (name, values) in enumerate(drawn.items()):
             places = positions.beside(number, len(drawn))
-            _draw_curve(ax, places, positions.numeric, table, _ERRORS[name], name)
+            _draw_curve(ax, places, positions.numeric, values, _ERRORS[name], name)
         ax.axhline(0.0, color="black", linewidth=0.6)
-        if np.isfinite(_standard_errors(train)).any():
+        if any(len(row) > 1 for row in errors["train error"]):
             label = f"mean ± standard error\nover {self.over}"
             ax.plot([], [], color="0.8", linewidth=8, label=label)
             if not positions.numeric.any():
@@ -479,13 +456,13 @@ def _draw_curve(
     ax: Axes,
     places: np.ndarray,
     numeric: np.ndarray,
-    table: np.ndarray,
+    values: list[np.ndarray],
     style: Mapping[str, Any],
     label: str,
     hollow: np.ndarray | bool = False,
 ) -> None:
     """Line and band over numbers, points with bars elsewhere; hollow where it is said."""
-    mean, error = _means(table), _standard_errors(table)
+    mean, error = np.transpose([mean_and_error(row) for row in values])
     finite = np.isfinite(mean)
     marked = finite & hollow
     point = {**style, "linestyle": "none"}
@@ -503,41 +480,24 @@ def _draw_curve(
     rows = np.flatnonzero(~numeric & finite)
     if len(rows):
         ax.errorbar(places[rows], mean[rows], error[rows], capsize=3, **point)
-    if not numeric.any() and table.shape[1] > 1:
-        dots = np.broadcast_to(places[rows, None], table[rows].shape)
-        ax.plot(dots.ravel(), table[rows].ravel(), ".", color=style["color"], alpha=0.6)
+    if not numeric.any() and max(map(len, values)) > 1:
+        dots = np.reshape([(places[i], value) for i in rows for value in values[i]], (-1, 2))
+        ax.plot(*dots.T, ".", color=style["color"], alpha=0.6)
     if marked.any():
         ax.plot(places[marked], mean[marked], zorder=3, **point, **white)
 
 
-def _value(report: BoundReport, *, name: str, term: str | None) -> float:
-    """Value of a bound or of its term; nan where there is none."""
+def _value(report: BoundReport, name: str, term: str | None) -> float | None:
+    """Value of a bound or of its term, if there is one."""
     if name not in report:
-        return np.nan
+        return None
     terms = {part.name: part.value for part in report[name].terms}
-    value = report[name].value if term is None else terms.get(term, np.nan)
-    return np.inf if value > HIGHEST else value
+    value = report[name].value if term is None else terms.get(term)
+    return np.inf if value is not None and value > HIGHEST else value
 
 
-def _means(table: np.ndarray) -> np.ndarray:
-    """Mean of every row over the entries that are there; nan without any."""
-    return np.array([row.mean() if len(row) else np.nan for row in _present(table)])
-
-
-def _standard_errors(table: np.ndarray) -> np.ndarray:
-    """Standard errors of these means; nan below two entries and where one is infinite."""
-    return np.array(
-        [
-            row.std(ddof=1) / np.sqrt(len(row))
-            if len(row) > 1 and np.isfinite(row).all()
-            else np.nan
-            for row in _present(table)
-        ]
-    )
-
-
-def _present(table: np.ndarray) -> list[np.ndarray]:
-    return [row[~np.isnan(row)] for row in table]
+def _gap(report: BoundReport) -> float | None:
+    return None if report.test_error is None else report.test_error - report.train_error
 
 
 def _label(name: str, kinds: set[str], *, infinite: bool) -> str:
@@ -555,6 +515,11 @@ def _parameter_values(report: CrossValidatedBoundReport) -> dict[str, dict[str, 
         name: {_key(_value_of(fold, name)): _value_of(fold, name) for fold in report.folds}
         for name in names
     }
+
+
+def _varying(report: CrossValidatedBoundReport) -> list[str]:
+    """Parameters in which the candidates differ."""
+    return [name for name, found in _parameter_values(report).items() if len(found) > 1]
 
 
 def _value_of(fold: FoldReport, name: str) -> Any:

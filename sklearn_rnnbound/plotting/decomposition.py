@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_rnnbound.composition import Composition
+from sklearn_rnnbound.certification.report import BoundReport
+from sklearn_rnnbound.certification.table import KINDS
 from sklearn_rnnbound.plotting._style import (
     ERROR_COLOR,
     HIGHEST,
+    axes_for,
     check_kind,
     legend_beside,
     log_scale,
-    pyplot,
     term_style,
 )
-from sklearn_rnnbound.report import BoundReport
-from sklearn_rnnbound.tables import KINDS
+from sklearn_rnnbound.selection.provenance import bound_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,6 @@ class BoundDecompositionDisplay:
     """
 
     def __init__(self, report: BoundReport) -> None:
-        check_kind("report", report, BoundReport, "which bound_report_ returns")
         self.report = report
 
     @classmethod
@@ -91,7 +90,7 @@ class BoundDecompositionDisplay:
         display : BoundDecompositionDisplay
             The picture.
         """
-        report = Composition.of(estimator).bound_report(X_test, y_test, **report_options)
+        report = bound_report(estimator, X_test, y_test, **report_options)
         return cls.from_report(report, ax=ax)
 
     @classmethod
@@ -112,6 +111,7 @@ class BoundDecompositionDisplay:
         display : BoundDecompositionDisplay
             The picture.
         """
+        check_kind("report", report, BoundReport, "which bound_report_ returns")
         return cls(report).plot(ax=ax)
 
     def plot(self, *, ax: Axes | None = None) -> BoundDecompositionDisplay:
@@ -134,13 +134,10 @@ class BoundDecompositionDisplay:
         ValueError
             For a report without bounds.
         """
-        plt = pyplot()
         bounds = [bound for bound in self.report.bounds if bound.kind != "order_only"]
         if not bounds:
             raise ValueError("the report has no bound to draw")
-        if ax is None:
-            _, ax = plt.subplots(figsize=(1.8 + 1.7 * len(bounds), 4.8), layout="constrained")
-
+        ax = axes_for(ax, width=1.8 + 1.7 * len(bounds), height=4.8)
         # Narrow axes have no room for texts side by side.
         crowded = ax.bbox.width / ax.figure.dpi < 0.85 * len(bounds)
         tops = [_visible_top(bound) for bound in bounds]

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from sklearn_rnnbound.composition import Composition
-from sklearn_rnnbound.network import score_margins
-from sklearn_rnnbound.plotting._style import ERROR_COLOR, check_kind, legend_beside, pyplot
+from sklearn_rnnbound.certification.certifier import check_method
+from sklearn_rnnbound.plotting._style import ERROR_COLOR, axes_for, legend_beside
+from sklearn_rnnbound.selection.provenance import Provenance, bound_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from sklearn_rnnbound.classifier import RNNBoundClassifier
 
 __all__ = ["MarginDistributionDisplay"]
 
@@ -68,7 +65,6 @@ class MarginDistributionDisplay:
         alpha: float | None = None,
         method: str = "",
     ) -> None:
-        check_kind("margins", margins, np.ndarray, "one margin per sample")
         self.margins = margins
         self.noisy_margins = noisy_margins
         self.noise_std = noise_std
@@ -121,21 +117,23 @@ class MarginDistributionDisplay:
         """
         if (X is None) != (y is None):
             raise ValueError("X and y go together: give both or none")
-        composition = Composition.of(estimator)
-        classifier = composition.classifier
-        alpha = composition.bound(method, margin=margin).margin
-        noisy = classifier._statistics.noisy
+        report = bound_report(estimator, methods=check_method(method), margin=margin)
+        alpha = report.bounds[0].margin
+        provenance = Provenance.of(estimator)
+        classifier = provenance.classifier
+        certifier = classifier._certifier
         if X is None:
+            sample = certifier.statistics
             display = cls(
-                classifier._statistics.clean.margins,
-                None if noisy is None else noisy.margins,
-                noise_std=classifier._setting.noise_std,
+                sample.clean.margins,
+                None if sample.noisy is None else sample.noisy.margins,
+                noise_std=certifier.setting.noise_std,
                 alpha=alpha,
                 method=method,
             )
         else:
-            margins = _margins(classifier, composition.transform(X), y)
-            display = cls(margins, alpha=alpha, method=method)
+            data = classifier._labelled(provenance.transform(X), y, known=True)
+            display = cls(certifier.margins(*data), alpha=alpha, method=method)
         return display.plot(ramp=ramp, ax=ax)
 
     def plot(self, *, ramp: bool = False, ax: Axes | None = None) -> MarginDistributionDisplay:
@@ -158,9 +156,7 @@ class MarginDistributionDisplay:
         ImportError
             Without matplotlib, which the extra ``plots`` brings.
         """
-        plt = pyplot()
-        if ax is None:
-            _, ax = plt.subplots(figsize=(8.0, 4.4), layout="constrained")
+        ax = axes_for(ax)
         samples = {"clean": self.margins}
         if self.noisy_margins is not None:
             samples[rf"under noise, $\sigma$ = {self.noise_std:g}"] = self.noisy_margins
@@ -218,11 +214,3 @@ class MarginDistributionDisplay:
                 risk = np.mean(1.0 - np.clip(margins / self.alpha, 0.0, 1.0))
                 shares.append(rf"mean ramp: {100 * risk:.2f} %")
         return shares
-
-
-def _margins(classifier: RNNBoundClassifier, X: Any, y: Any) -> np.ndarray:
-    """Margins of the scores; -inf where these overflow."""
-    scores = torch.from_numpy(classifier._scores(X))
-    margins = score_margins(scores, classifier._class_numbers(y, len(scores))).double().numpy()
-    margins[np.isnan(margins)] = -np.inf
-    return margins

@@ -6,19 +6,12 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils._param_validation import validate_params
+from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils.validation import check_array
 
-from sklearn_rnnbound.parameters import INT32_MAX, Number
-from sklearn_rnnbound.plotting._style import (
-    ERROR_COLOR,
-    HIGHEST,
-    check_kind,
-    legend_beside,
-    log_scale,
-    pyplot,
-)
-from sklearn_rnnbound.spectrum import eigenvalues, min_eigenvalue
-from sklearn_rnnbound.validation import as_array_like, as_steps, check_sequences
+from sklearn_rnnbound._validation import DTYPES, as_array, as_steps
+from sklearn_rnnbound.evidence.spectrum import eigenvalues, min_eigenvalue
+from sklearn_rnnbound.plotting._style import ERROR_COLOR, axes_for, legend_beside, log_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +63,6 @@ class SpectrumDisplay:
         n_samples: int,
         noise_std: float = 0.0,
     ) -> None:
-        check_kind("eigenvalues", eigenvalues, np.ndarray, "as from_data finds them")
         self.eigenvalues = eigenvalues
         self.min_eigenvalue = min_eigenvalue
         self.n_samples = n_samples
@@ -79,9 +71,8 @@ class SpectrumDisplay:
     @classmethod
     @validate_params(
         {
-            "X": ["array-like"],
-            "noise_std": [Number(Real, 0, None, closed="left")],
-            "step_size": [Number(Integral, 1, INT32_MAX, closed="both")],
+            "noise_std": [Interval(Real, 0, None, closed="left")],
+            "step_size": [Interval(Integral, 1, None, closed="left")],
         },
         prefer_skip_nested_validation=True,
     )
@@ -111,7 +102,8 @@ class SpectrumDisplay:
         ValueError
             For an X that is not finite, empty, or not divisible into steps.
         """
-        X = as_steps(check_sequences(*as_array_like(X)), step_size)
+        X = check_array(as_array(X), dtype=DTYPES, allow_nd=True, input_name="X")
+        X = as_steps(X, step_size)
         display = cls(
             eigenvalues(X),
             min_eigenvalue=min_eigenvalue(X),
@@ -138,13 +130,10 @@ class SpectrumDisplay:
         ImportError
             Without matplotlib, which the extra ``plots`` brings.
         """
-        plt = pyplot()
-        if ax is None:
-            _, ax = plt.subplots(figsize=(8.0, 4.4), layout="constrained")
+        ax = axes_for(ax)
         width = len(self.eigenvalues)
         numbers = np.arange(1, width + 1)
-        inside = _drawable(self.eigenvalues)
-        n_zeros = int((self.eigenvalues == 0).sum())
+        inside = self.eigenvalues > 0
         drawn = [self.eigenvalues[inside]]
         ax.plot(
             numbers[inside],
@@ -154,23 +143,14 @@ class SpectrumDisplay:
             markersize=4,
             label=r"eigenvalues $\lambda_k$",
         )
-        if n_zeros:
+        if n_zeros := int((~inside).sum()):
             few = f"\n(n = {self.n_samples} < {width})" if self.n_samples < width else ""
             ax.plot([], [], linestyle="none", label=f"zero, not drawn: {n_zeros}{few}")
-        if n_beyond := width - n_zeros - int(inside.sum()):
-            label = f"below {1 / HIGHEST:g} or above {HIGHEST:g}, not drawn: {n_beyond}"
-            ax.plot([], [], linestyle="none", label=label)
         if self.noise_std > 0:
-            variance = self.noise_std * self.noise_std
-            noisy = self.eigenvalues + variance
-            drawn.append(noisy[_drawable(noisy)])
-            ax.plot(
-                numbers[_drawable(noisy)],
-                drawn[-1],
-                color="#d55e00",
-                linestyle="--",
-                label=r"under noise: $\lambda_k + \sigma^2$",
-            )
+            variance = self.noise_std**2
+            drawn.append(self.eigenvalues + variance)
+            label = r"under noise: $\lambda_k + \sigma^2$"
+            ax.plot(numbers, drawn[-1], color="#d55e00", linestyle="--", label=label)
             drawn.append(_draw_level(ax, r"floor $\sigma^2$", variance, "0.3", ":"))
         name = r"$\lambda_{\min}$"
         drawn.append(_draw_level(ax, name, self.min_eigenvalue, ERROR_COLOR, "-."))
@@ -189,18 +169,11 @@ class SpectrumDisplay:
         return self
 
 
-def _drawable(values: np.ndarray) -> np.ndarray:
-    """Which values have a place on a logarithmic axis."""
-    return (values >= 1 / HIGHEST) & (values <= HIGHEST)
-
-
 def _draw_level(ax: Axes, name: str, value: float, color: str, linestyle: str) -> np.ndarray:
-    """Draw a horizontal line, or its mere label where it has no place; the heights drawn."""
-    heights = np.array([value])
-    heights = heights[_drawable(heights)]
+    """Draw a horizontal line, or the mere label of a zero; the heights drawn."""
     label = f"{name} = {value:.4g}"
-    if len(heights):
+    if value > 0:
         ax.axhline(value, color=color, linestyle=linestyle, label=label)
-    else:
-        ax.plot([], [], linestyle="none", label=label)
-    return heights
+        return np.array([value])
+    ax.plot([], [], linestyle="none", label=label)
+    return np.array([])
