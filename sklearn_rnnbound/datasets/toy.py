@@ -7,9 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import validate_params
-
-from sklearn_rnnbound.parameters import INT32_MAX, Number
+from sklearn.utils._param_validation import Interval, validate_params
 
 __all__ = ["load_digit_sequences", "make_gaussian_sequences"]
 
@@ -37,11 +35,11 @@ def load_digit_sequences() -> tuple[np.ndarray, np.ndarray]:
 
 @validate_params(
     {
-        "n_samples": [Number(Integral, 1, INT32_MAX, closed="both")],
-        "n_steps": [Number(Integral, 1, INT32_MAX, closed="both")],
-        "n_features": [Number(Integral, 1, INT32_MAX, closed="both")],
-        "correlation": [Number(Real, -1, 1, closed="neither")],
-        "flip_y": [Number(Real, 0, 0.5, closed="both")],
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "correlation": [Interval(Real, -1, 1, closed="neither")],
+        "flip_y": [Interval(Real, 0, 0.5, closed="both")],
         "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=True,
@@ -115,9 +113,7 @@ def make_gaussian_sequences(
     >>> sequences.data.shape, sequences.min_eigenvalue, sequences.bayes_risk
     ((200, 5, 2), 0.5, 0.1)
     """
-    # Arithmetic with a NumPy scalar would be done in its type, be it int8 or float16.
-    n_samples, n_steps, n_features = int(n_samples), int(n_steps), int(n_features)
-    correlation, flip_y = float(correlation), float(flip_y)
+    correlation = float(correlation)
     p = n_steps * n_features
     if (p == 1 and correlation != 0) or (p > 1 and 1 + (p - 1) * correlation <= 0):
         expected = "0 for sequences of one entry" if p == 1 else f"above {-1 / (p - 1):g}"
@@ -138,6 +134,6 @@ def make_gaussian_sequences(
         target=((data.sum(1) > 0) ^ flipped).astype(np.int64),
         second_moment=second_moment,
         min_eigenvalue=float(min(of_sums, of_rest)),
-        bayes_risk=flip_y,
+        bayes_risk=float(flip_y),
         weights=weights,
     )

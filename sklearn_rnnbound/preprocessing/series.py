@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.utils import Tags, check_array, gen_batches
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_rnnbound.parameters import INT32_MAX, Number
-from sklearn_rnnbound.state import Fitted, restored, versioned
-from sklearn_rnnbound.validation import (
+from sklearn_rnnbound._validation import (
     DTYPES,
-    as_array_like,
-    as_numbers,
+    as_array,
     as_steps,
     check_sequences,
-    conversion,
     restored_on_failure,
 )
 
 __all__ = ["SequencePadder", "SequenceScaler"]
 
 _NUMBERS_AT_ONCE = 2**20
-
-
-@dataclass(frozen=True)
-class _FittedPadder(Fitted):
-    length_: int
-    n_features_in_: int
-    n_samples_fit_: int
-
-    def check(self, constraints: dict[str, list[Any]]) -> None:
-        if not (self.length_ and self.n_features_in_):
-            raise ValueError("length_ and n_features_in_ must be positive")
-
-
-@dataclass(frozen=True)
-class _FittedScaler(Fitted):
-    shapes: ClassVar[dict[str, str]] = {"mean_": "d", "scale_": "d", "feature_names_in_": "c:O"}
-
-    mean_: np.ndarray
-    scale_: np.ndarray
-    n_features_in_: int
-    n_samples_fit_: int
-    _fitted_on_3d: bool
-    feature_names_in_: np.ndarray | None = None
-
-    def check(self, constraints: dict[str, list[Any]]) -> None:
-        d = len(self.mean_)
-        if (self.scale_ <= 0).any():
-            raise ValueError("scale_ must be positive")
-        if self.n_features_in_ != d and (self._fitted_on_3d or self.n_features_in_ % d):
-            raise ValueError(f"n_features_in_ must go with the {d} numbers of mean_")
 
 
 class SequencePadder(TransformerMixin, BaseEstimator):
@@ -112,7 +77,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "length": [Number(Integral, 1, INT32_MAX, closed="both"), None],
+        "length": [Interval(Integral, 1, None, closed="left"), None],
         "keep": [StrOptions({"first", "last"})],
     }
 
@@ -140,7 +105,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            When X is sparse, neither a list nor an array, or holds objects that are not numbers.
+            When X is sparse, or neither a list nor an array.
         ValueError
             For an invalid parameter, or series that are empty, not finite, or of different
             numbers of features.
@@ -148,7 +113,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         series = _as_series(X)
         with restored_on_failure(self):
             self.n_features_in_ = series[0].shape[1]
-            self.length_ = max(map(len, series)) if self.length is None else int(self.length)
+            self.length_ = max(map(len, series)) if self.length is None else self.length
             self.n_samples_fit_ = len(series) if self.length is None else 0
         return self
 
@@ -169,7 +134,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            When X is sparse, neither a list nor an array, or holds objects that are not numbers.
+            When X is sparse, or neither a list nor an array.
         ValueError
             For series that are empty, not finite, or of another number of features than in `fit`.
         sklearn.exceptions.NotFittedError
@@ -198,41 +163,21 @@ class SequencePadder(TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         return _sequence_tags(super().__sklearn_tags__())
 
-    def __getstate__(self) -> dict[str, Any]:
-        return versioned(super().__getstate__(), _FittedPadder)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(restored(self, state, _FittedPadder))
-
 
 def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
     """Series of shape (L_i, d) with one d."""
-    is_listed = isinstance(X, Sequence) and not isinstance(X, str | bytes)
-    if not is_listed and not getattr(X, "ndim", hasattr(X, "__array__")):
-        raise TypeError(
-            "X must hold series in a list, or in an array of shape (n, L, d) or (n, L), got "
-            f"{type(X).__name__}"
-        )
-    is_ragged = is_listed or (getattr(X, "ndim", None) == 1 and np.asarray(X).dtype.kind == "O")
-    if not is_ragged:
-        X = as_numbers(X, "X", "X holds series of different lengths")
-        try:
-            X = check_sequences(X, 3)
-        except (TypeError, ValueError):
-            rows = np.asarray(X) if hasattr(X, "__array__") else np.empty(0)
-            # An error of one series names it.
-            for number, values in enumerate(rows if rows.ndim in (2, 3) and rows.size else ()):
-                _one_series(values, number)
-            raise
-        if X.ndim not in (2, 3) or 0 in X.shape:
+    is_ragged = getattr(X, "ndim", None) == 1 and np.asarray(X).dtype == object
+    if not is_ragged and (isinstance(X, str) or not isinstance(X, Sequence)):
+        X = check_array(as_array(X), dtype=DTYPES, allow_nd=True, input_name="X")
+        if X.ndim > 3 or 0 in X.shape:
             raise ValueError(
                 f"X has shape {X.shape}; expected series in a list, or in an array of shape "
-                "(n, L, d) or (n, L) with at least one step and one feature. Reshape your data"
+                "(n, L, d) or (n, L) with at least one step and one feature"
             )
         return X if X.ndim == 3 else X[:, :, None]
-    if not len(X):
-        raise ValueError("X holds no series: a minimum of 1 is required")
     series = [_one_series(values, number) for number, values in enumerate(X)]
+    if not series:
+        raise ValueError("X holds no series: a minimum of 1 is required")
     d = series[0].shape[1]
     for number, values in enumerate(series):
         if values.shape[1] != d:
@@ -246,21 +191,14 @@ def _as_series(X: Any) -> Sequence[np.ndarray] | np.ndarray:
 def _one_series(values: Any, number: int) -> np.ndarray:
     """Series as an array of shape (L, d)."""
     try:
-        values = as_numbers(values, "it", "its rows are of different lengths")
-        if not np.ndim(values):
-            raise ValueError(f"it has no dimensions (type {type(values).__name__})")
-        with conversion("it"):
-            values = check_array(
-                values, dtype=DTYPES, ensure_2d=False, ensure_min_samples=0, input_name="X"
-            )
+        if not hasattr(values, "shape"):
+            values = np.asarray(values)
+        values = check_array(as_array(values), dtype=DTYPES, ensure_2d=False, input_name="X")
     except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(
+        raise ValueError(
             f"number {number} of X is not a series of finite numbers of shape (L, d) or (L,): "
             f"{error}"
         ) from error
-    if not len(values):
-        raise ValueError(f"X must hold series of at least one step, and number {number} is empty")
     return values if values.ndim == 2 else values[:, None]
 
 
@@ -330,7 +268,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "with_mean": ["boolean"],
         "with_std": ["boolean"],
-        "step_size": [Number(Integral, 1, INT32_MAX, closed="both")],
+        "step_size": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -364,17 +302,8 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             For an invalid parameter, or sequences that are ragged, not finite, or of a number of
             columns that is no multiple of `step_size`.
         """
-        X, ndim = as_array_like(X)
         with restored_on_failure(self):
-            if ndim == 3:
-                X = check_sequences(X, ndim, self)
-                self.n_features_in_ = X.shape[2]
-                if hasattr(self, "feature_names_in_"):
-                    del self.feature_names_in_
-            else:
-                with conversion("X"):
-                    X = validate_data(self, X, dtype=DTYPES)
-            self._fitted_on_3d = ndim == 3
+            X = check_sequences(self, X, reset=True)
             mean, scale = _moments(as_steps(X, self.step_size))
             self.mean_ = mean if self.with_mean else np.zeros_like(mean)
             self.scale_ = scale if self.with_std else np.ones_like(scale)
@@ -405,18 +334,14 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Before `fit`.
         """
         check_is_fitted(self)
-        X, ndim = as_array_like(X)
-        if ndim == 3:
-            X = self._check_3d(X)
-        elif ndim == 2 and self._fitted_on_3d:
+        X = check_sequences(self, X, reset=False)
+        container = _get_output_config("transform", self)["dense"]
+        if X.ndim == 3 and container != "default":
             raise ValueError(
-                f"X has 2 dimensions, but {type(self).__name__} was fitted on sequences of shape "
-                f"(n, L, {self.n_features_in_}); reshape X to three dimensions"
+                f"the output for X of three dimensions cannot be a data frame of {container}: call "
+                "set_output(transform='default')"
             )
-        else:
-            with conversion("X"):
-                X = validate_data(self, X, dtype=DTYPES, reset=False)
-        return self._map(X, lambda steps: (steps - self.mean_) / self.scale_, "scaled")
+        return self._map(X, lambda steps: (steps - self.mean_) / self.scale_)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Undo centring and scaling.
@@ -442,45 +367,21 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Before `fit`.
         """
         check_is_fitted(self)
-        X = check_sequences(*as_array_like(X), self)
-        return self._map(X, lambda steps: steps * self.scale_ + self.mean_, "scaled back")
+        X = check_array(as_array(X), dtype=DTYPES, allow_nd=True, input_name="X")
+        return self._map(X, lambda steps: steps * self.scale_ + self.mean_)
 
-    def _check_3d(self, X: Any) -> np.ndarray:
-        """3-D sequences for 3-D output."""
-        container = _get_output_config("transform", self)["dense"]
-        if container != "default":
-            raise ValueError(
-                f"the output for X of three dimensions cannot be a data frame of {container}: call "
-                "set_output(transform='default')"
-            )
-        return check_sequences(X, 3, self)
-
-    def _map(
-        self, X: np.ndarray, function: Callable[[np.ndarray], np.ndarray], what: str
-    ) -> np.ndarray:
+    def _map(self, X: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Values of the function at all steps but padding."""
         sequences = as_steps(X, self.step_size)
         _check_n_features(self, sequences.shape[2], len(self.scale_))
         mapped = np.zeros(sequences.shape, sequences.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for part in _parts(sequences):
-                observed = _observed(sequences[part])
-                mapped[part][observed] = function(sequences[part][observed])
-        if not np.isfinite(mapped).all():
-            raise ValueError(
-                f"X leaves the range of {mapped.dtype} when it is {what}: divide it by a large "
-                "number first"
-            )
+        for part in _parts(sequences):
+            observed = _observed(sequences[part])
+            mapped[part][observed] = function(sequences[part][observed])
         return mapped.reshape(X.shape)
 
     def __sklearn_tags__(self) -> Tags:
         return _sequence_tags(super().__sklearn_tags__())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return versioned(super().__getstate__(), _FittedScaler)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(restored(self, state, _FittedScaler))
 
 
 def _sequence_tags(tags: Tags) -> Tags:
@@ -514,20 +415,16 @@ def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     lowest, highest = np.full(d, np.inf), np.full(d, -np.inf)
     for steps in _observed_steps(X):
         n_steps += len(steps)
+        total += steps.sum(0)
         lowest = np.minimum(lowest, steps.min(0, initial=np.inf))
         highest = np.maximum(highest, steps.max(0, initial=-np.inf))
     if not n_steps:
         return np.zeros(d), np.ones(d)
-    # In this unit sums of squares neither overflow nor vanish; powers of two round nothing.
-    exponent = np.frexp(np.maximum(highest, -lowest))[1]
-    unit = np.ldexp(1.0, np.clip(exponent, -1000, 1000))
-    for steps in _observed_steps(X):
-        total += (steps / unit).sum(0)
     # Exactly, so that centring makes exact zeros of features that are constant.
-    mean = np.where(lowest == highest, lowest, total / n_steps * unit)
+    mean = np.where(lowest == highest, lowest, total / n_steps)
     for steps in _observed_steps(X):
-        squares += np.square(steps / unit - mean / unit).sum(0)
-    deviation = np.sqrt(squares / n_steps) * unit
+        squares += np.square(steps - mean).sum(0)
+    deviation = np.sqrt(squares / n_steps)
     return mean, np.where(deviation > 0, deviation, 1.0)
 
 
