@@ -15,25 +15,26 @@ from unittest import mock
 import torch
 from measuring import Claim, Tables, classifier, interleaved, main, sequences
 
-from sklearn_rnnbound import classifier as classifier_module
-from sklearn_rnnbound.constraints import WeightConstraints
-from sklearn_rnnbound.network import Unrolled
-from sklearn_rnnbound.noise import InputNoise
-from sklearn_rnnbound.training import Sequences, Stack
+from sklearn_rnnbound import _base
+from sklearn_rnnbound.cells.elman import _ElmanUnrolled
+from sklearn_rnnbound.training.constraints import WeightConstraints
+from sklearn_rnnbound.training.data import Sequences
+from sklearn_rnnbound.training.loop import Training
+from sklearn_rnnbound.training.noise import InputNoise
 
 STATISTICS = "statistics at the end"
 PARTS = {
     "rows of the minibatch": (Sequences, "__getitem__"),
     "noise": (InputNoise, "sample_"),
-    "layout of the minibatch": (Stack, "_forward"),
-    "pass forward": (Unrolled, "forward"),
+    "layout of the minibatch": (Training, "_forward"),
+    "pass forward": (_ElmanUnrolled, "forward"),
     "loss": (torch.nn.CrossEntropyLoss, "forward"),
     "gradient of the loss": (torch.autograd, "grad"),
-    "pass back": (Unrolled, "backward"),
+    "pass back": (_ElmanUnrolled, "backward"),
     "optimizer": (torch.optim.Adam, "step"),
     "projection": (WeightConstraints, "project_"),
-    "clipping, rest of a step": (Stack, "_step"),
-    STATISTICS: (classifier_module, "sample_statistics"),
+    "clipping, rest of a step": (Training, "_step"),
+    STATISTICS: (_base, "sample_statistics"),
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from measuring import classifier, one_thread, sequences
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_rnnbound.spectrum import min_eigenvalue
+from sklearn_rnnbound.evidence.spectrum import min_eigenvalue
 
 MB = 1e6
 STATUS = Path("/proc/self/status")

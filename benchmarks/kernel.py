@@ -10,40 +10,42 @@ from functools import partial
 import torch
 from measuring import Claim, Tables, interleaved, main
 
-from sklearn_rnnbound.network import RecurrentNetwork, Unrolled, initial_weights, network_scores
+from sklearn_rnnbound.cells import CELLS, Cell, Unrolled, Weights
+from sklearn_rnnbound.training.net import network_scores
 
 N_STEPS, D, K = 28, 28, 10
 
 
-def network_of(m: int) -> RecurrentNetwork:
-    weights = initial_weights(D, m, K, torch.Generator().manual_seed(0))
-    U, W, V = (weight.float() for weight in weights)
-    return RecurrentNetwork(U, W, V)
+def network_of(m: int) -> tuple[Cell, Weights]:
+    cell = CELLS["elman"](D, m, K)
+    weights = cell.initial_weights(torch.Generator().manual_seed(0))
+    return cell, {name: weight.float() for name, weight in weights.items()}
 
 
-def training_pass(run: Unrolled, weights: tuple, score_gradient: torch.Tensor, out: tuple) -> None:
-    run.forward(weights)
-    run.backward(weights, score_gradient, out)
+def training_pass(
+    run: Unrolled, theta: torch.Tensor, score_gradient: torch.Tensor, gradient: torch.Tensor
+) -> None:
+    run.forward(theta)
+    run.backward(theta, score_gradient, gradient)
 
 
 def passes(m: int, batch_size: int, n_inference: int) -> dict:
     """Functions, each with the number of its floating-point operations."""
-    network = network_of(m)
+    cell, weights = network_of(m)
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(n_inference, N_STEPS, D, generator=generator)
     forward = 2 * m * (N_STEPS * (D + m) + K)
     back = 2 * m * (N_STEPS * (D + 2 * m) + 2 * K)
-    functions = {"inference": (partial(network_scores, network, X), n_inference * forward)}
-    for name, n_networks in (("training", 1), ("training, stack of 20", 20)):
-        run = Unrolled(network.shape, network.activation, network.theta.data)
-        run.resize(n_networks, N_STEPS, batch_size)
-        run.inputs.normal_(generator=generator)
-        weights = tuple(weight.repeat(n_networks, 1, 1) for weight in network.weights)
-        gradients = tuple(torch.empty_like(weight) for weight in weights)
-        score_gradient = torch.randn(n_networks, batch_size, K, generator=generator) / batch_size
-        function = partial(training_pass, run, weights, score_gradient, gradients)
-        functions[name] = function, n_networks * batch_size * (forward + back)
-    return functions
+    theta = torch.cat([weight.flatten() for weight in weights.values()])
+    run = cell.unrolled(theta)
+    run.resize(N_STEPS, batch_size)
+    run.inputs.normal_(generator=generator)
+    score_gradient = torch.randn(batch_size, K, generator=generator) / batch_size
+    training = partial(training_pass, run, theta, score_gradient, torch.empty_like(theta))
+    return {
+        "inference": (partial(network_scores, cell, weights, X), n_inference * forward),
+        "training": (training, batch_size * (forward + back)),
+    }
 
 
 def measure(quick: bool) -> tuple[Tables, list[Claim]]:

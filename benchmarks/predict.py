@@ -46,7 +46,7 @@ def measure(quick: bool) -> tuple[Tables, list[Claim]]:
         compare(*shape, n=n, repetitions=repetitions) for shape in (shapes[:1] if quick else shapes)
     ]
     ratios = {f"m {row['m']}, L {row['L']}, d {row['d']}": row["ratio"] for row in rows}
-    claims = [worst("predict ÷ nn.RNN without gradients", ratios, 0.80, 0.65)]
+    claims = [worst("predict ÷ nn.RNN without gradients", ratios, 0.80)]
     return {f"{n} sequences": rows}, claims
 
 

@@ -19,7 +19,6 @@ SCRIPTS = (
     "bound",
     "moment",
     "projection",
-    "grid",
     "kernel",
     "threads",
     "breakdown",
@@ -58,7 +57,7 @@ def summarise(output: Path) -> Rows:
 
 def markdown(rows: Rows, runs: Rows) -> str:
     """The claims, and when and where they were measured, for the documentation."""
-    columns = ("what", "ratio", "must", "aim", "reached", "case")
+    columns = ("what", "ratio", "at_most", "holds", "case")
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for row in rows:
         cells = [f"{row[c]:.3g}" if isinstance(row[c], float) else row[c] for c in columns]

@@ -40,11 +40,11 @@ def measure_file(
     what = f"peak memory ÷ {limit / GB:g} GB, {what}, n = {shape[0]:,}"
     with tempfile.TemporaryDirectory() as folder:
         if shutil.disk_usage(folder).free < 1.1 * size:
-            return row, Claim(what, None, 1.0, 1.0, f"{folder} has no {size / GB:.1f} GB left")
+            return row, Claim(what, None, 1.0, f"{folder} has no {size / GB:.1f} GB left")
         path = Path(folder) / "sequences"
         write(path, shape)
         row |= measured(task, path=str(path), shape=shape)
-    return row, Claim(what, row["peak (MB)"] * 1e6 / limit, 1.0, 1.0)
+    return row, Claim(what, row["peak (MB)"] * 1e6 / limit, 1.0)
 
 
 def measure(quick: bool) -> tuple[Tables, list[Claim]]:

@@ -1,16 +1,30 @@
 """What more torch threads bring to `fit` and `predict`, by wall time.
 
-One thread, two, four, and so on up to the number of cores, and `n_threads=None`, by which the
-classifier chooses from the shapes; for a small network and a large one.
+One thread, two, four, and so on up to the number of cores, and what the classifier chooses from the
+shapes when it may have all; for a small network and a large one.
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
+from unittest import mock
 
 import joblib
 from measuring import Claim, Tables, classifier, interleaved, main, sequences
 
-from sklearn_rnnbound.network import torch_threads
+from sklearn_rnnbound import _threads
+
+RULE = "chosen"
+
+
+def with_threads(count: int | str, function: Callable[..., object], *data: object) -> None:
+    """Call a function with so many threads, or by the rule of the package."""
+    if count == RULE:
+        with _threads.torch_threads(joblib.cpu_count()):
+            function(*data)
+    else:
+        with mock.patch.object(_threads, "_WORK_FOR_THREADS", 0), _threads.torch_threads(count):
+            function(*data)
 
 
 def compare(
@@ -18,25 +32,23 @@ def compare(
 ) -> list[dict]:
     """Wall seconds, and speed relative to one thread."""
     X, y = sequences(n, n_steps, d)
-    cores = joblib.cpu_count()
-    counts: list[int | None] = [2**power for power in range(cores.bit_length())]
+    powers = range(joblib.cpu_count().bit_length())
+    counts: list[int | str] = [*(2**power for power in powers), RULE]
+    clf = classifier(hidden_size=m, batch_size=batch_size, max_iter=epochs, noise_std=0.1)
+    clf.fit(X, y)
     functions = {}
-    for count in [*counts, None]:
-        clf = classifier(
-            hidden_size=m, batch_size=batch_size, max_iter=epochs, noise_std=0.1, n_threads=count
-        ).fit(X, y)
-        functions["fit", count] = partial(clf.fit, X, y)
-        functions["predict", count] = partial(clf.predict, X)
-    with torch_threads(cores):
-        seconds = interleaved(functions, repetitions, time.perf_counter)
+    for count in counts:
+        functions["fit", count] = partial(with_threads, count, clf.fit, X, y)
+        functions["predict", count] = partial(with_threads, count, clf.predict, X)
+    seconds = interleaved(functions, repetitions, time.perf_counter)
     return [
-        {"m": m, "L": n_steps, "d": d, "batch": batch_size, "n_threads": str(count)}
+        {"m": m, "L": n_steps, "d": d, "batch": batch_size, "threads": str(count)}
         | {f"{what} (s)": seconds[what, count] for what in ("fit", "predict")}
         | {
             f"{what}, speed-up": seconds[what, 1] / seconds[what, count]
             for what in ("fit", "predict")
         }
-        for count in [*counts, None]
+        for count in counts
     ]
 
 

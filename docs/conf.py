@@ -27,9 +27,6 @@ highlight_language = "none"
 # the build needs no network.
 nitpicky = True
 nitpick_ignore_regex = [(r"py:\w+", r"(joblib|matplotlib|numpy|pandas|skorch|sklearn|torch)\..+")]
-# From docstrings of scikit-learn that numpydoc quotes: properties of GridSearchCV.
-nitpick_ignore = [("py:obj", "classes_"), ("py:obj", "n_features_in_")]
-suppress_warnings = ["ref.term"]
 
 # Pages are written to be read on GitHub, too.
 myst_enable_extensions = ["dollarmath"]
@@ -49,7 +46,6 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"^(?!plot_)",
     "within_subsection_order": ExplicitOrder(["plot_quickstart.py", "plot_headline.py", "*"]),
     "doc_module": ("sklearn_rnnbound",),
-    "reference_url": {"sklearn_rnnbound": None},
     "capture_repr": (),
     "image_srcset": ["2x"],
     "remove_config_comments": True,

@@ -56,7 +56,6 @@ def searches(X, y):
         learning_rate=0.02,
         tol=3e-2,
         random_state=0,
-        n_threads=1,
     )
     scoring = {"accuracy": "accuracy", "bound": neg_bound_scorer}
     grid = GridSearchCV(clf, PARAM_GRID, scoring=scoring, refit="accuracy", cv=2).fit(X, y)

@@ -37,9 +37,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 
-from sklearn_rnnbound import BoundReport, RNNBoundClassifier
-from sklearn_rnnbound.composition import Composition
+from sklearn_rnnbound import BoundReport, RNNBoundClassifier, bound_report
 from sklearn_rnnbound.datasets import WordVectors, load_imdb, load_word_vectors
+from sklearn_rnnbound.plotting import BoundDecompositionDisplay
 from sklearn_rnnbound.preprocessing import WordVectorEncoder
 
 Sample = tuple[np.ndarray, np.ndarray]
@@ -245,9 +245,17 @@ def certified(
     route: str, clf: RNNBoundClassifier, train: Sample, test: Sample, methods: str | list[str]
 ) -> BoundReport:
     """Bounds of the network, as one of all the settings of its route."""
-    among = Composition(clf, n_candidates=n_settings(route))
     (X, y), (X_test, y_test) = train, test
-    return among.bound_report(X_test, y_test, X_train=X, y_train=y, delta=DELTA, methods=methods)
+    return bound_report(
+        clf,
+        X_test,
+        y_test,
+        X_train=X,
+        y_train=y,
+        methods=methods,
+        delta=DELTA,
+        n_candidates=n_settings(route),
+    )
 
 
 def run(reviews: Reviews, vectors: WordVectors, n_seeds: int, verbose: bool = True) -> dict:
@@ -294,12 +302,12 @@ def table(figures: dict[str, list[tuple[float, float]]]) -> str:
     lines = [f"{'certified':28}{'certificate':>26}{'test error':>26}{'difference':>12}"]
     for label, pairs in figures.items():
         values, errors = np.array(pairs).T
-        cells = [
+        columns = [
             f"{np.median(column):.3f} ({column.min():.3f} to {column.max():.3f})"
             for column in (values, errors)
         ]
         gap = np.median(values - errors)
-        lines.append(f"{label:28}{cells[0]:>26}{cells[1]:>26}{gap:>12.3f}")
+        lines.append(f"{label:28}{columns[0]:>26}{columns[1]:>26}{gap:>12.3f}")
     return "\n".join(lines)
 
 
@@ -324,7 +332,7 @@ def main() -> None:
         f"test error of the sum of the steps, no network: {np.median(result['sums']):.3f}"
     )
     if arguments.output:
-        display = result["report"].plot()
+        display = BoundDecompositionDisplay.from_report(result["report"])
         display.figure_.savefig(arguments.output, dpi=150)
         print(f"\npicture of the first report: {arguments.output}")
     print(f"\n{time.perf_counter() - begin:.0f} seconds")

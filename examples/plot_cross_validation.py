@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 
 from sklearn_rnnbound import RNNBoundClassifier, cross_validate_bounds
 from sklearn_rnnbound.datasets import load_digit_sequences
+from sklearn_rnnbound.plotting import BoundCurveDisplay
 
 X, y = load_digit_sequences()
 clf = RNNBoundClassifier(
@@ -64,6 +65,6 @@ print(report.rank_correlation().round(2))
 # Bounds above, errors and their gap below, as means over the folds with bands of one standard
 # error.
 
-display = report.plot()
+display = BoundCurveDisplay.from_cross_validation(report)
 display.ax_.set_title("Bounds and errors over the input noise")
 plt.show()

@@ -16,7 +16,11 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_rnnbound import RNNBoundClassifier
 from sklearn_rnnbound.datasets import load_digit_sequences
-from sklearn_rnnbound.plotting import BoundDecompositionDisplay, SpectrumDisplay
+from sklearn_rnnbound.plotting import (
+    BoundCurveDisplay,
+    BoundDecompositionDisplay,
+    SpectrumDisplay,
+)
 
 SIGMA = 0.3
 
@@ -74,5 +78,5 @@ for name in ("theorem3", "peeling"):
 
 curve = noisy.bound_curve_(X_train, y_train, methods=["theorem3", "peeling", "trivial"])
 print(f"\n{curve}")
-curve.plot()
+BoundCurveDisplay.from_curve(curve)
 plt.show()

@@ -27,8 +27,9 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 
-from sklearn_rnnbound import RNNBoundClassifier
+from sklearn_rnnbound import RNNBoundClassifier, bound_report
 from sklearn_rnnbound.datasets import load_imdb, load_word_vectors
+from sklearn_rnnbound.plotting import BoundDecompositionDisplay
 from sklearn_rnnbound.preprocessing import WordVectorEncoder
 
 parser = argparse.ArgumentParser(description="Film reviews, real or invented.")
@@ -116,18 +117,19 @@ print(f"test accuracy {pipeline.score(test, y_test):.3f}")
 # %%
 # What is guaranteed
 # ------------------
-# The encoder learns nothing from the reviews, so the bounds of the network are those of the
-# pipeline. The training data go in as well: they are needed for ``occam``, which speaks of the
-# network with its weights rounded to a few bits.
+# ``bound_report`` looks into the pipeline. The encoder learns nothing from the reviews, so the
+# bounds of the network are those of the pipeline. The training data go in as well: they are needed
+# for ``occam``, which speaks of the network with its weights rounded to a few bits.
 
-encoder, clf = pipeline[:-1], pipeline[-1]
-report = clf.bound_report_(
-    encoder.transform(test),
+report = bound_report(
+    pipeline,
+    test,
     y_test,
-    X_train=encoder.transform(train),
+    X_train=train,
     y_train=y_train,
     methods=["theorem3", "peeling", "occam", "holdout"],
 )
 print(report)
-report.plot().ax_.set_title("Invented reviews" if data is None else "Film reviews")
+display = BoundDecompositionDisplay.from_report(report)
+display.ax_.set_title("Invented reviews" if data is None else "Film reviews")
 plt.show()

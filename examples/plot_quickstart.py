@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_rnnbound import RNNBoundClassifier
 from sklearn_rnnbound.datasets import load_digit_sequences
+from sklearn_rnnbound.plotting import BoundDecompositionDisplay
 
 X, y = load_digit_sequences()
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
@@ -44,7 +45,7 @@ print(f"{clf.n_iter_} epochs, test accuracy {clf.score(X_test, y_test):.3f}")
 # One number for the network, one for its promise
 # -----------------------------------------------
 # The Fisher-Rao norm measures the network as the function that it is, not weight by weight. The
-# paper's bound grows with it. It is far above 1 here, as it is for every network: its use is to say
+# paper's bound grows with it. That bound is above 1, as it is for every network: its use is to say
 # what would make it smaller.
 
 print(f"Fisher-Rao norm      {clf.fisher_rao_norm_():.4g}")
@@ -65,6 +66,6 @@ print(report)
 # The picture shows the terms on a logarithmic scale. A margin fixed beforehand, here 1, saves what
 # the search for a good one costs.
 
-display = clf.bound_report_(X_test, y_test, margin=1.0).plot()
+display = BoundDecompositionDisplay.from_estimator(clf, X_test, y_test, margin=1.0)
 display.ax_.set_title("Bounds on digits, margin 1")
 plt.show()

@@ -165,7 +165,6 @@ def fit_and_measure(
         noise_std=noise_std,
         min_eigenvalue=min_eigenvalue,
         random_state=seed,
-        n_threads=1,
         device="cpu",
         **parameters,
     )

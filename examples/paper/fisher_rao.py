@@ -39,7 +39,6 @@ def measure(*, beta_w: float, noise_std: float, seed: int, **training) -> dict:
         n_iter_no_change=training["max_iter"],
         min_eigenvalue=0.0,
         random_state=seed,
-        n_threads=1,
         device="cpu",
         **training,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from common import Reviews, Table, arguments, load_reviews
 from matplotlib.figure import Figure
 
-from sklearn_rnnbound.spectrum import min_eigenvalue
+from sklearn_rnnbound.evidence.spectrum import min_eigenvalue
 
 PAPER = {100: 4e-4, 200: 1e-4, 300: 2.5e-5}
 
