@@ -94,11 +94,11 @@ clean:
 
 .venv/.stamp: requirements/test.txt
 .venv-mutation/.stamp: requirements/mutation.txt requirements/test.txt
-.venv/.stamp .venv-mutation/.stamp: PYTHON_OK = sys.version_info >= (3, 11)
-.venv/.stamp .venv-mutation/.stamp: PYTHON_NEEDED = 3.11 or newer
+.venv/.stamp .venv-mutation/.stamp: PYTHON_OK = sys.version_info >= (3, 11, 4)
+.venv/.stamp .venv-mutation/.stamp: PYTHON_NEEDED = 3.11.4 or newer
 
 .venv-min/.stamp: requirements/min.txt
-.venv-min/.stamp: PYTHON_OK = (3, 11) <= sys.version_info < (3, 13)
+.venv-min/.stamp: PYTHON_OK = (3, 11, 4) <= sys.version_info < (3, 13)
 .venv-min/.stamp: PYTHON_NEEDED = 3.11 or 3.12
 
 .venv/.stamp .venv-min/.stamp .venv-mutation/.stamp: pyproject.toml

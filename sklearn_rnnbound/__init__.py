@@ -2,18 +2,18 @@
 
 from sklearn_rnnbound._version import __version__ as __version__
 from sklearn_rnnbound.bounds import BOUNDS, Bound, Term
+from sklearn_rnnbound.certification.folds import CrossValidatedBoundReport
+from sklearn_rnnbound.certification.report import BoundCurve, BoundReport
 from sklearn_rnnbound.classifier import RNNBoundClassifier
-from sklearn_rnnbound.cross_validation import cross_validate_bounds
-from sklearn_rnnbound.fold_reports import CrossValidatedBoundReport
-from sklearn_rnnbound.model_selection import (
+from sklearn_rnnbound.io import load, save
+from sklearn_rnnbound.selection.cross_validation import cross_validate_bounds
+from sklearn_rnnbound.selection.provenance import bound_report
+from sklearn_rnnbound.selection.search import (
     BoundSearch,
     certify,
     make_bound_scorer,
     neg_bound_scorer,
 )
-from sklearn_rnnbound.persistence import load, save
-from sklearn_rnnbound.report import BoundCurve, BoundReport
-from sklearn_rnnbound.stacked_search import StackedGridSearchCV
 
 __all__ = [
     "BOUNDS",
@@ -23,8 +23,8 @@ __all__ = [
     "BoundSearch",
     "CrossValidatedBoundReport",
     "RNNBoundClassifier",
-    "StackedGridSearchCV",
     "Term",
+    "bound_report",
     "certify",
     "cross_validate_bounds",
     "load",

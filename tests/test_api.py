@@ -10,14 +10,13 @@ import pytest
 from conftest import make_classifier
 
 import sklearn_rnnbound
-from sklearn_rnnbound import BoundSearch, StackedGridSearchCV
+from sklearn_rnnbound import BoundSearch
 from sklearn_rnnbound.preprocessing import SequencePadder, SequenceScaler, WordVectorEncoder
 
 # A change of this table is a change of the public face: it belongs into CHANGELOG.md.
 FACE = {
     "sklearn_rnnbound": """
-        BOUNDS[theorem2, theorem3, refined, peeling, localized, golowich2018, trivial, zhang2018,
-            chen2019, holdout, occam, pac_bayes]
+        BOUNDS
         Bound(name, value, kind, terms, margin, delta, assumptions, vacuous, reason)
         Bound.__float__()
         Bound.as_estimate(why)
@@ -25,15 +24,14 @@ FACE = {
         Bound.explained(reason)
         Bound.term(name)
         BoundCurve(n_samples, reports)
-        BoundCurve.plot(**kwargs)
         BoundCurve.to_frame()
+        BoundCurve.to_latex()
         BoundReport(bounds, train_error, test_error, delta, simultaneous=False, omitted=(),
             other_test_errors=<factory>)
         BoundReport.__contains__(name)
         BoundReport.__getitem__(name)
         BoundReport.__iter__()
         BoundReport.__len__()
-        BoundReport.plot(**kwargs)
         BoundReport.test_error_of(name)
         BoundReport.to_frame()
         BoundReport.to_latex()
@@ -46,20 +44,19 @@ FACE = {
         BoundSearch.predict_proba(X)
         BoundSearch.score(X, y, **params)
         CrossValidatedBoundReport(folds, error_score=nan)
-        CrossValidatedBoundReport.plot(**kwargs)
         CrossValidatedBoundReport.rank_correlation(*, confidence=0.95)
         CrossValidatedBoundReport.summary()
         CrossValidatedBoundReport.to_frame()
         CrossValidatedBoundReport.to_latex()
-        RNNBoundClassifier(hidden_size=64, *, activation='relu', noise_std=0.0, noise='gaussian',
-            beta_u=None, beta_w=None, beta_v=None, unit_types=1, fisher_rao_max=None,
-            input_bound=None, gradient_clip_norm=None, gradient_clip_value=None,
-            weight_decay=0.0, loss='cross_entropy', optimizer='adam', learning_rate=0.003,
-            max_iter=200, batch_size='auto', shuffle=True, tol=0.0001, n_iter_no_change=10,
-            early_stopping=False, validation_fraction=0.1, warm_start=False, prior=None,
-            box_width=None, class_weight=None, verbose=False, random_state=None, step_size=1,
-            margin='auto', delta=0.05, min_eigenvalue='estimate', memory=None, checkpoint=None,
-            callbacks=None, device='auto', n_threads=None)
+        RNNBoundClassifier(hidden_size=64, *, cell='elman', activation='relu', noise_std=0.0,
+            noise='gaussian', beta_u=None, beta_w=None, beta_v=None, unit_types=1,
+            fisher_rao_max=None, input_bound=None, gradient_clip_norm=None,
+            gradient_clip_value=None, weight_decay=0.0, loss='cross_entropy', optimizer='adam',
+            learning_rate=0.003, max_iter=200, batch_size='auto', shuffle=True, tol=0.0001,
+            n_iter_no_change=10, early_stopping=False, validation_fraction=0.1,
+            warm_start=False, prior=None, box_width=None, class_weight=None, verbose=False,
+            random_state=None, step_size=1, margin='auto', delta=0.05, min_eigenvalue='estimate',
+            memory=None, checkpoint=None, callbacks=None, device='auto')
         RNNBoundClassifier.bound_curve_(X_train, y_train, *, fractions=(0.125, 0.25, 0.5, 1),
             methods='all', margin=None, delta=None)
         RNNBoundClassifier.bound_report_(X_test=None, y_test=None, *, X_train=None, y_train=None,
@@ -72,12 +69,9 @@ FACE = {
         RNNBoundClassifier.predict(X)
         RNNBoundClassifier.predict_log_proba(X)
         RNNBoundClassifier.predict_proba(X)
-        RNNBoundClassifier.score(X, y, sample_weight=None)
-        StackedGridSearchCV(estimator, param_grid, *, scoring=None, n_jobs=None, refit=True,
-            cv=None, verbose=0, pre_dispatch='2*n_jobs', error_score=nan,
-            return_train_score=False)
-        StackedGridSearchCV.fit(X, y=None, **params)
         Term(name, value, rate)
+        bound_report(estimator, X_test=None, y_test=None, *, X_train=None, y_train=None,
+            methods='all', margin=None, delta=None, simultaneous=False, n_candidates=1)
         certify(search, *, method='peeling', delta=None)
         cross_validate_bounds(estimator, X, y, *, param_grid=None, groups=None, cv=None,
             methods='all', margin=None, delta=None, simultaneous=False, params=None, n_jobs=None,
@@ -199,7 +193,8 @@ def lines(module):
     for name in sorted(module.__all__):
         value = getattr(module, name)
         if isinstance(value, dict):
-            yield f"{name}[{', '.join(value)}]"
+            # Its keys are listed on the page of the API, a new bound there alone.
+            yield name
             continue
         yield f"{name}{signature(value)}"
         for member in members(value) if inspect.isclass(value) else ():
@@ -236,18 +231,6 @@ def test_dir_and_star_import_show_the_listed_names_only(name):
     assert set(namespace) - {"__builtins__"} == set(module.__all__)
 
 
-def test_the_public_names_are_of_the_package():
-    for name in FACE:
-        module = importlib.import_module(name)
-        foreign = {
-            attribute
-            for attribute in module.__all__
-            if attribute != "BOUNDS"
-            and not getattr(module, attribute).__module__.startswith(sklearn_rnnbound.__name__)
-        }
-        assert not foreign
-
-
 def test_modules_list_what_others_import():
     """`__all__` is the face that a module turns to the rest of the package."""
     unlisted = set()
@@ -271,7 +254,8 @@ def definitions(module):
         if inspect.isclass(value):
             yield f"{module}.{name}"
             for member, attribute in vars(value).items():
-                if inspect.isfunction(attribute) or isinstance(attribute, classmethod | property):
+                is_method = inspect.isfunction(attribute) and attribute.__name__ == member
+                if is_method or isinstance(attribute, classmethod | property):
                     yield f"{module}.{name}.{member}"
         elif inspect.isfunction(value):
             yield f"{module}.{name}"
@@ -313,7 +297,6 @@ def test_public_docstrings_have_every_section(module):
         make_classifier(),
         make_classifier(early_stopping=True),
         BoundSearch(make_classifier(), {"beta_w": [0.5, 1.0]}),
-        StackedGridSearchCV(make_classifier(), {"beta_w": [0.5, 1.0]}),
         SequencePadder(),
         SequenceScaler(),
         WordVectorEncoder({"a": [1.0], "b": [2.0]}),

@@ -1,16 +1,20 @@
-"""The pages of the API name what is public; the check of the built pages finds what is broken."""
+"""What the pages say of the public face; the check of the built pages finds what is broken."""
 
+import ast
 import importlib
 import re
 import runpy
 import shutil
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from sklearn_rnnbound import BOUNDS
+from sklearn_rnnbound import BOUNDS, RNNBoundClassifier
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 MODULES = ("", ".preprocessing", ".datasets", ".plotting")
 PAGE = '<!DOCTYPE html><html><body><h1 id="{anchor}">A page</h1>{body}</body></html>'
 
@@ -26,16 +30,35 @@ def named_on_api_page():
     return named
 
 
-@pytest.mark.parametrize("suffix", MODULES)
-def test_api_page_is_complete(suffix):
-    module = importlib.import_module(f"sklearn_rnnbound{suffix}")
-    assert sorted(named_on_api_page()[module.__name__]) == sorted(module.__all__)
+def test_api_page_is_complete():
+    for name, named in named_on_api_page().items():
+        module = importlib.import_module(name)
+        assert set(named) <= set(module.__all__), name
+        if name.removeprefix("sklearn_rnnbound") in MODULES:
+            assert sorted(named) == sorted(module.__all__)
 
 
 def test_api_page_lists_the_bounds_in_their_order():
     text = (DOCS / "api.rst").read_text()
     listed = re.findall(r"``(\w+)``", text.split(".. data:: BOUNDS")[1])
     assert listed[: len(BOUNDS)] == list(BOUNDS)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_import_public_names_only(path):
+    public = named_on_api_page()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("sklearn_rnnbound"):
+            assert {name.name for name in node.names} <= set(public[node.module])
+        if isinstance(node, ast.Import):
+            assert not any(name.name.startswith("sklearn_rnnbound") for name in node.names)
+
+
+def test_every_parameter_is_used_on_a_page_or_in_an_example():
+    pages = [path for path in DOCS.rglob("*.md") if path.name != "contributing.md"]
+    text = "\n".join(path.read_text() for path in [*pages, *EXAMPLES])
+    for name in signature(RNNBoundClassifier).parameters:
+        assert re.search(rf"\b{name}=|`{name}`|\"{name}\":", text), name
 
 
 def test_every_page_is_in_the_contents():

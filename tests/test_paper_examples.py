@@ -10,7 +10,7 @@ import pytest
 
 from sklearn_rnnbound import RNNBoundClassifier
 from sklearn_rnnbound.bounds.paper import theorem1
-from sklearn_rnnbound.datasets import load_word_vectors, make_gaussian_sequences
+from sklearn_rnnbound.datasets import make_gaussian_sequences
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "paper"))
 import common
@@ -27,19 +27,6 @@ POINTS = [{"a": a, "seed": seed} for a in (0.0, 0.1) for seed in range(3)]
 
 def squares(a, seed):
     return {"square": (a + seed) ** 2, "word": "x, y"}
-
-
-class Recorder:
-    """A measurement that notes where it was asked, and may be interrupted there."""
-
-    def __init__(self, stop_at=None):
-        self.calls, self.stop_at = [], stop_at
-
-    def __call__(self, a, seed):
-        if len(self.calls) == self.stop_at:
-            raise KeyboardInterrupt
-        self.calls.append({"a": a, "seed": seed})
-        return squares(a, seed)
 
 
 @pytest.fixture
@@ -68,60 +55,32 @@ def test_table_holds_points_settings_and_measurements(path):
     assert table.distinct("a") == [0.0, 0.1]
 
 
-def test_every_row_is_in_the_file_before_the_next_is_measured(path):
-    lines = []
-
-    def measure(a, seed):
-        lines.append(path.read_text().count("\n") if path.exists() else 0)
-        return squares(a, seed)
-
-    new_table(path).fill(POINTS, measure)
-    assert lines == [0, 2, 3, 4, 5, 6]
-
-
-def test_an_interrupted_run_goes_on(path):
-    with pytest.raises(KeyboardInterrupt):
-        new_table(path).fill(POINTS, Recorder(stop_at=4))
-    second = Recorder()
-    new_table(path).fill(POINTS, second)
-    assert second.calls == POINTS[4:]
-    whole = path.with_name("whole.csv")
-    new_table(whole).fill(POINTS, squares)
-    assert path.read_bytes() == whole.read_bytes()
-
-
-def test_any_half_written_end_is_computed_again(path):
+def test_an_interrupted_run_computes_again_what_is_not_whole(path):
     new_table(path).fill(POINTS[:3], squares)
     content = path.read_bytes()
     for size in range(len(content) + 1):
         path.write_bytes(content[:size])
-        recorder = Recorder()
-        new_table(path).fill(POINTS[:3], recorder)
+        calls, n_lines = [], []
+
+        def measure(calls=calls, n_lines=n_lines, **point):
+            calls.append(point)
+            n_lines.append(path.read_text().count("\n") if path.exists() else 0)
+            return squares(**point)
+
+        new_table(path).fill(POINTS[:3], measure)
         assert path.read_bytes() == content
         whole_rows = max(0, content[:size].count(b"\n") - 1)
-        assert recorder.calls == POINTS[whole_rows:3]
-
-
-@pytest.mark.slow  # every process imports torch
-def test_processes_give_the_same_rows(path):
-    new_table(path).fill(POINTS, squares, jobs=2)
-    other = new_table(path.with_name("other.csv"))
-    other.fill(POINTS, squares)
-
-    def in_order(rows):
-        return sorted(rows, key=lambda row: (row["a"], row["seed"]))
-
-    assert in_order(new_table(path).rows) == in_order(other.rows)
+        assert calls == POINTS[whole_rows:3]
+        # Every row is in the file before the next is measured.
+        assert n_lines[1:] == [2, 3][whole_rows:]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"a,seed,epochs,square\n0.0,0,4,1\n", "made with epochs = 4; this run has 3"),
-        (b"a,seed,square\n0.0,0,1\nha", "not made by this script: it does not begin with"),
         (b"a,seed,epochs,square\n0.0,0,3\n", "damaged: line 2 has 3 columns"),
-        (b"My thesis", "not made by this script"),
-        (b"\x89PNG\r\n\x00", "not made by this script"),
+        (b"My thesis", "not made by this script: it does not begin with"),
     ],
 )
 def test_a_file_of_another_run_is_refused_and_stays_as_it_is(tmp_path, content, message):
@@ -130,19 +89,6 @@ def test_a_file_of_another_run_is_refused_and_stays_as_it_is(tmp_path, content, 
     with pytest.raises(ValueError, match=f"table.csv (was|is) .*{message}.* another --output"):
         new_table(path)
     assert path.read_bytes() == content
-
-
-def test_rows_of_other_columns_are_refused(path):
-    new_table(path).fill(POINTS[:1], squares)
-    with pytest.raises(ValueError, match=r"has the columns .*'word'\], and a row has"):
-        new_table(path).fill(POINTS[:2], lambda a, seed: {"cube": 1})
-
-
-def test_mean_and_standard_error():
-    assert common.mean_and_error(np.array([1.0, 2.0, 6.0])) == pytest.approx((3, math.sqrt(7 / 3)))
-    mean, error = common.mean_and_error(np.array([5.0]))
-    assert mean == 5
-    assert math.isnan(error)
 
 
 # One fit
@@ -267,62 +213,26 @@ def test_script(script, name, n_rows, data, small_training, monkeypatch, tmp_pat
     assert str(tmp_path.parent) not in content
     assert picture.stat().st_size > 5000
 
-    # After an interruption in the last row: the same table, from that row alone.
-    table.write_text(content[:-30])
+    # A second run draws and prints the same, and measures nothing.
     picture.unlink()
-    fits = []
 
-    def counted(function):
-        def wrapped(*args, **kwargs):
-            fits.append(1)
-            return function(*args, **kwargs)
+    def never(*args, **kwargs):
+        raise AssertionError
 
-        return wrapped
-
-    monkeypatch.setattr(RNNBoundClassifier, "fit", counted(RNNBoundClassifier.fit))
-    monkeypatch.setattr(min_eigenvalue, "min_eigenvalue", counted(min_eigenvalue.min_eigenvalue))
+    monkeypatch.setattr(RNNBoundClassifier, "fit", never)
+    monkeypatch.setattr(min_eigenvalue, "min_eigenvalue", never)
     start(script, monkeypatch, *arguments)
-    assert len(fits) == 1
     assert picture.exists()
     assert capsys.readouterr().out == printed
-    again = table.read_text()
-    if "seconds" not in content:
-        assert again == content
-    before, after = (list(csv.DictReader(text.splitlines())) for text in (content, again))
-    for row in before + after:
-        row.pop("seconds", None)
-    assert after == before
-
-
-def test_quick_runs_share_a_folder(monkeypatch):
-    sizes = []
-
-    def spy(data, vectors, *, n_samples):
-        sizes.append(n_samples)
-        raise InterruptedError
-
-    for script in (noise, min_eigenvalue):
-        monkeypatch.setattr(script, "load_reviews", spy)
-        with pytest.raises(InterruptedError):
-            start(script, monkeypatch, "--data", "a", "--vectors", "v", "--output", "out")
-    # Both write min_eigenvalue.csv, which belongs to one set of reviews.
-    assert sizes[0] == sizes[1] > 0
+    assert table.read_text() == content
 
 
 def test_other_data_are_refused(data, small_training, monkeypatch, tmp_path):
     start(noise, monkeypatch, "--output", tmp_path / "out", *data)
     other = tmp_path / "other.txt"
     other.write_text(Path(data[3]).read_text().replace("w0 ", "v0 "))
-    for script in (noise, min_eigenvalue):
-        with pytest.raises(ValueError, match=r"was made with data = crc32 \w{8}; this run has"):
-            start(script, monkeypatch, "--output", tmp_path / "out", *data[:3], other)
-
-
-def test_other_training_is_refused(data, small_training, monkeypatch, tmp_path):
-    start(noise, monkeypatch, "--output", tmp_path, *data)
-    monkeypatch.setitem(noise.TRAINING, "learning_rate", 0.1)
-    with pytest.raises(ValueError, match=r"made with learning_rate = 0\.003; this run has 0\.1"):
-        start(noise, monkeypatch, "--output", tmp_path, *data)
+    with pytest.raises(ValueError, match=r"was made with data = crc32 \w{8}; this run has"):
+        start(noise, monkeypatch, "--output", tmp_path / "out", *data[:3], other)
 
 
 def test_eigenvalue_is_that_of_the_second_moment(data, tmp_path):
@@ -330,33 +240,12 @@ def test_eigenvalue_is_that_of_the_second_moment(data, tmp_path):
     assert len(reviews.train) == len(reviews.y_test) == 200
     assert 50 < reviews.y_train.sum() < 150
     X = reviews.encoded(reviews.train, 8)
-    assert X.shape == (200, 8, 3)
-    first = [load_word_vectors(data[3])[word] for word in reviews.train[0].split()[:8]]
-    np.testing.assert_array_equal(X[0], first)
-    flat = X.reshape(200, -1).astype(float)
+    flat = X.reshape(200, 24).astype(float)
     expected = np.linalg.eigvalsh(flat.T @ flat / 200)[0]
     value = min_eigenvalue.known_eigenvalue(tmp_path, reviews, X)
     assert value == pytest.approx(expected, rel=1e-9)
     (row,) = min_eigenvalue.eigenvalues(tmp_path, reviews).rows
-    assert float(row["min_eigenvalue"]) == value
-    assert row["length"] == "8"
-
-
-def test_every_noise_has_the_same_training(data, monkeypatch, tmp_path):
-    fits = []
-
-    def spy(*arrays, bounds, seed, noise_std, **parameters):
-        fits.append((seed, noise_std, parameters))
-        return {"gap": 1.0}
-
-    monkeypatch.setattr(noise, "fit_and_measure", spy)
-    reviews = common.load_reviews(data[1], data[3])
-    grid = {"noise_stds": [0.0, 0.3], "n_seeds": 2}
-    noise.measured(reviews, tmp_path, 10, training=noise.TRAINING, **grid)
-    points = [(seed, noise_std) for seed, noise_std, _ in fits]
-    assert points == [(0, 0.0), (0, 0.3), (1, 0.0), (1, 0.3)]
-    assert all(parameters == fits[0][2] for *_, parameters in fits)
-    assert noise.TRAINING.items() <= fits[0][2].items()
+    assert (row["length"], float(row["min_eigenvalue"])) == ("8", value)
 
 
 def test_true_risk_is_that_of_the_law(monkeypatch, tmp_path):
@@ -378,19 +267,6 @@ def test_true_risk_is_that_of_the_law(monkeypatch, tmp_path):
         np.testing.assert_allclose(moment[0, 1:], rho, atol=0.1)
         assert not np.isin(X[:, 0, 0], fresh[:, 0, 0]).any()
     assert not np.isin(drawn[0][0], drawn[2][0]).any()
-
-
-def test_no_clipping_is_the_default_optimizer(monkeypatch, tmp_path):
-    seen = []
-
-    def spy(*arrays, weight_decay, gradient_clip_norm, **parameters):
-        seen.append((weight_decay, gradient_clip_norm))
-        return {"gap": 0.0}
-
-    monkeypatch.setattr(regularization, "fit_and_measure", spy)
-    grid = {"n_seeds": 1, "n_train": 20, "n_test": 20, **regularization.SEQUENCES}
-    regularization.measured(tmp_path, weight_decays=[0.1], clip_norms=[2.0], **grid)
-    assert seen == [(0.0, None), (0.1, None), (0.0, 2.0)]
 
 
 @pytest.mark.parametrize("noise_std", [0.0, 0.2])
@@ -425,15 +301,12 @@ def results(script, name):
     return table
 
 
-def test_full_run_of_figure_1_is_whole_and_made_with_the_training_of_the_script():
+def test_full_run_of_figure_1_is_whole():
     table = results(noise, "noise_L100")
     points = {(float(row["noise_std"]), int(row["seed"])) for row in table.rows}
     assert points == {(sigma / 10, seed) for sigma in range(5) for seed in range(5)}
     assert len(table.rows) == 25
     for row in table.rows:
-        assert {name: row[name] for name in noise.TRAINING} == {
-            name: str(value) for name, value in noise.TRAINING.items()
-        }
         assert (row["length"], row["n_train"], row["n_test"]) == ("100", "25000", "25000")
         assert row["epochs"] == row["max_iter"]
         assert row["paper_kind"] == row["refined_kind"] == "plug_in"
@@ -446,13 +319,14 @@ def test_eigenvalues_of_the_reviews_are_the_reference_values():
     assert found == pytest.approx(reference, rel=0.001)
 
 
-@pytest.mark.parametrize("script", [correlation, regularization, fisher_rao])
+@pytest.mark.parametrize("script", [noise, correlation, regularization, fisher_rao])
 def test_results_go_on_with_the_scripts(script):
-    table = results(script, script.__name__)
+    table = results(script, "noise_L100" if script is noise else script.__name__)
     for row in table.rows:
         for name, value in {**script.TRAINING, **getattr(script, "SEQUENCES", {})}.items():
             assert row[name] == str(value)
-    assert script.summary(table)
+    # The summary of the noise asks for a setting that the table here does not have.
+    assert script is noise or script.summary(table)
 
 
 def test_readme_shows_the_table_of_figure_1():
