@@ -163,6 +163,7 @@ class _ElmanUnrolled(Unrolled):
 
     These are the products with U on the way in and the gradients of U and W on the way back.
     Memory is kept from one minibatch to the next: new memory costs as much as the arithmetic.
+    Products are batches of one, which torch multiplies by a loop of its own where they are small.
     """
 
     cell: Elman
@@ -175,8 +176,8 @@ class _ElmanUnrolled(Unrolled):
         if self.inputs.shape[:2] == (n_steps, n_rows):
             return
         d, m = self.cell.n_features, self.cell.hidden_size
-        states = n_steps, n_rows, m
-        shapes = (n_steps, n_rows, d), states, states, (n_rows, m)
+        states = n_steps, 1, n_rows, m
+        shapes = (n_steps, n_rows, d), states, states, (1, n_rows, m)
         for place, shape in enumerate(shapes):
             if self._memory[place].numel() < math.prod(shape):
                 self._memory[place] = self._memory[place].new_empty(math.prod(shape))
@@ -186,33 +187,32 @@ class _ElmanUnrolled(Unrolled):
         )
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
-        U, W, V = self.cell.split(theta).values()
+        U, W, V = (weight[None] for weight in self.cell.split(theta).values())
         activate = self.cell.activate
-        _multiply(self.inputs.flatten(0, 1), U.T, out=self._hidden.flatten(0, 1))
+        torch.bmm(_all_steps(self.inputs), U.mT, out=_all_steps(self._hidden))
         h, *others = self._hidden.unbind(0)
         activate(h)
         for g in others:
-            h = activate(g.add_(_multiply(h, W.T, out=self._product)))
-        return _multiply(h, V.T)
+            h = activate(g.add_(torch.bmm(h, W.mT, out=self._product)))
+        return torch.bmm(h, V.mT)[0]
 
     def backward(
         self, theta: torch.Tensor, score_gradient: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        _, W, V = self.cell.split(theta).values()
-        dU, dW, dV = self.cell.split(gradient).values()
-        _multiply(score_gradient.T, self._hidden[-1], out=dV)
+        _, W, V = (weight[None] for weight in self.cell.split(theta).values())
+        dU, dW, dV = (part[None] for part in self.cell.split(gradient).values())
+        torch.bmm(score_gradient.T[None], self._hidden[-1], out=dV)
         *others, error = self.cell._slope(self._hidden, out=self._errors).unbind(0)
-        error.mul_(_multiply(score_gradient, V, out=self._product))
+        error.mul_(torch.bmm(score_gradient[None], V, out=self._product))
         for slope in reversed(others):
-            error = slope.mul_(_multiply(error, W, out=self._product))
-        _multiply(self._errors.flatten(0, 1).T, self.inputs.flatten(0, 1), out=dU)
-        later, earlier = self._errors[1:].flatten(0, 1), self._hidden[:-1].flatten(0, 1)
-        _multiply(later.T, earlier, out=dW)
+            error = slope.mul_(torch.bmm(error, W, out=self._product))
+        torch.bmm(_all_steps(self._errors).mT, _all_steps(self.inputs), out=dU)
+        torch.bmm(_all_steps(self._errors[1:]).mT, _all_steps(self._hidden[:-1]), out=dW)
 
 
-def _multiply(A: torch.Tensor, B: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """A B, as a batch of one: torch multiplies small matrices by a loop of its own then."""
-    return torch.bmm(A[None], B[None], out=None if out is None else out[None])[0]
+def _all_steps(values: torch.Tensor) -> torch.Tensor:
+    """The rows of all steps, of shape (1, L b, width)."""
+    return values.view(1, -1, values.shape[-1])
 
 
 def step_coefficients(n_steps: int) -> torch.Tensor:
