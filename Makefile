@@ -41,7 +41,7 @@ coverage: .venv/.stamp
 	$(BIN)/python -m pytest -n 2 --cov
 
 # Small changes to what bounds are made of must fail a test: what survives is printed. All modules
-# take half an hour; a few:  make mutation MODULES="bounds/paper constraints"
+# take half an hour; a few:  make mutation MODULES="bounds/paper training/constraints"
 mutation: .venv-mutation/.stamp
 	.venv-mutation/bin/python tests/mutation.py $(MODULES)
 
