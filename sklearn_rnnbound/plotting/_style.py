@@ -96,7 +96,8 @@ def curve_style(name: str) -> dict[str, str]:
     number = list(BOUNDS).index(name) if name in BOUNDS else len(BOUNDS)
     return {
         "color": _COLORS[number % len(_COLORS)],
-        "marker": _MARKERS[number % len(_MARKERS)],
+        # Shifted after every round, so that one more bound looks like none before it.
+        "marker": _MARKERS[(number + number // len(_COLORS)) % len(_MARKERS)],
         "linestyle": _LINES[number % len(_LINES)],
     }
 
