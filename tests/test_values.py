@@ -209,6 +209,8 @@ def differences(found, expected, place="", tolerance=ELSEWHERE):
 
 @pytest.mark.parametrize("case", CASES)
 def test_fits_and_their_bounds_are_those_recorded(case):
+    if "laplace" in case and torch.__version__.split("+")[0] not in str(recorded()["machine"]):
+        pytest.skip("other versions of torch draw other exponential variables")
     found, expected = measured(case), recorded()[case]
     if recorded()["machine"] == machine():
         assert found["weights"] == expected["weights"]
