@@ -171,6 +171,7 @@ class Training:
         with torch.enable_grad():
             scores.requires_grad_()
             losses = net.criterion_(scores, batch[1].to(scores.device))
+            # Shares of the mean, so that its gradient is rounded once.
             share = 1 if batch.weights is None else batch.weights.to(scores.device)
             loss = (losses * (share / len(scores))).sum()
             (score_gradient,) = torch.autograd.grad(loss, scores)
